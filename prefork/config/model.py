@@ -1,0 +1,92 @@
+"""One frozen `Config`: everything the command line, the environment and the files decided.
+
+It is data, already validated and resolved; it travels as JSON to the zygotes and through them to the workers.
+Units are in the names: `_s` seconds, `_bytes` bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Interface = Literal["asgi", "wsgi", "stream", "protocol"]
+InterfaceChoice = Literal["auto", "asgi", "wsgi", "stream", "protocol"]
+LoopChoice = Literal["auto", "uvloop", "asyncio"]
+PreloadChoice = Literal["auto", "always", "never"]
+LogLevel = Literal["debug", "info", "warning", "error", "critical"]
+LogFormat = Literal["auto", "text", "json"]
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole configuration of one service; the defaults here are the program's defaults."""
+
+    app: str
+    """Where the app is: `module:attr[.attr]`, `module:factory()` or `path/to/app.py[:attr]`."""
+    name: str = "prefork"
+    """Shown in process titles and log lines; the last part of the app's module unless given."""
+
+    # listeners
+    bind: tuple[str, ...] = ("127.0.0.1:8000",)
+    """Each `HOST:PORT`, `[V6]:PORT`, `unix:/path` or `fd://N`, in normal form; port 0 asks for a free one."""
+    backlog: int = 2048
+    socket_mode: int = 0o660
+    """Mode of a unix socket that we bind."""
+
+    # workers
+    workers: int = 1
+    """How many, already resolved from `max`, `max-1`, `50%` or a number; at least 1."""
+    workers_why: str = ""
+    """How that number was found, for the log (`max: 2 CPUs in the affinity mask, no cgroup quota`)."""
+    threads: int = 1
+    """WSGI: 1 calls the app on the worker's own thread, more use a pool of that many threads."""
+    preload: PreloadChoice = "auto"
+    loop: LoopChoice = "auto"
+
+    # the app
+    interface: InterfaceChoice = "auto"
+    factory: bool = False
+    """Call the attribute to get the app, as `module:factory()` does."""
+    app_dir: str = "."
+    """Put first on `sys.path`, relative to `chdir`."""
+    chdir: str = "."
+    """Absolute once resolved; the workers' current directory."""
+    env: dict[str, str] = msgspec.field(default_factory=dict)
+    """Set in the zygote before the app is imported: `--env-file`, then `-e K=V`."""
+    root_path: str = ""
+
+    # time, seconds
+    timeout_s: float = 30.0
+    """A serving loop that has not beaten for so long is stuck: dumped, killed, replaced. 0 turns it off."""
+    boot_timeout_s: float = 60.0
+    graceful_timeout_s: float = 30.0
+    keep_alive_s: float = 5.0
+    header_timeout_s: float = 10.0
+
+    # crashes
+    min_uptime_s: float = 1.0
+    """A worker that dies sooner than this after it was forked died young: its slot backs off."""
+    max_restarts: int = 16
+    """A slot whose workers died young so many times in a row is `failed`."""
+
+    # HTTP
+    limit_request_line_bytes: int = 8190
+    limit_request_fields: int = 100
+    limit_request_field_size_bytes: int = 8190
+    limit_request_body_bytes: int = 0
+    """0: no limit."""
+    server_header: bool = True
+    date_header: bool = True
+
+    # process
+    user: str | None = None
+    group: str | None = None
+    umask: int | None = None
+    pid: str | None = None
+    """Path of the pidfile."""
+
+    # logs
+    log_level: LogLevel = "info"
+    log_format: LogFormat = "auto"
+    log_file: str | None = None
+    """None or `-`: standard error."""

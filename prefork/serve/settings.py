@@ -1,0 +1,22 @@
+"""What a connection needs to know of the configuration, and what it needs to know of its worker. Plain data."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class ServeSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How one worker serves. Times in seconds, sizes in bytes; 0 for a limit means none."""
+
+    threads: int = 1
+    multiprocess: bool = True
+    """WSGI's `wsgi.multiprocess`: more than one worker may call the app."""
+    root_path: str = ""
+    keep_alive_s: float = 5.0
+    header_timeout_s: float = 10.0
+    limit_request_line_bytes: int = 8190
+    limit_request_fields: int = 100
+    limit_request_field_size_bytes: int = 8190
+    limit_request_body_bytes: int = 0
+    server_header: bool = True
+    date_header: bool = True
