@@ -1,0 +1,51 @@
+"""Starlette with lifespan state, a form, streaming, a background task and an error page."""
+
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from starlette.routing import Route
+
+done = []
+
+
+@asynccontextmanager
+async def lifespan(app):
+    yield {"greeting": "Hello, world!"}
+
+
+async def hello(request):
+    return PlainTextResponse(request.state.greeting)
+
+
+async def echo_json(request):
+    return JSONResponse({"received": await request.json(), "client": list(request.client)})
+
+
+async def stream(request):
+    async def lines():
+        for number in range(100):
+            yield f"line {number}\n"
+
+    return StreamingResponse(lines(), media_type="text/plain")
+
+
+async def background(request):
+    return PlainTextResponse(str(len(done)), background=BackgroundTask(done.append, 1))
+
+
+async def boom(request):
+    raise ValueError("boom")
+
+
+app = Starlette(
+    lifespan=lifespan,
+    routes=[
+        Route("/", hello),
+        Route("/json", echo_json, methods=["POST"]),
+        Route("/stream", stream),
+        Route("/background", background),
+        Route("/boom", boom),
+    ],
+)

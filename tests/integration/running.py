@@ -1,0 +1,323 @@
+"""The program, running: start it as a user would, wait for what it says, look at its processes, take it away again.
+
+Every wait is for a condition and has a deadline. Readiness is what the log says, never a guess from the clock.
+Nothing is killed by name: only pids that descend from the process we started, share its session, or stand in its log.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+
+import prefork
+from tests.integration.http_client import Address, Response, get
+
+APPS = Path(__file__).parent / "apps"
+START_TIMEOUT_S = 25.0
+WAIT_TIMEOUT_S = 15.0
+POLL_S = 0.005
+
+LINE = re.compile(r"^\[(?P<time>[^\]]+)\] \[(?P<pid>\d+)\] \[(?P<level>[A-Z]+)\] (?P<text>.*)$")
+FIELD = re.compile(r"(?:^|\s)([a-z_]+)=(\"(?:[^\"\\]|\\.)*\"|\S*)")
+
+# What the caller's shell or CI may have set, and a fresh machine has not.
+FOREIGN = re.compile(
+    r"PREFORK_|LISTEN_|WEB_CONCURRENCY$|PORT$|FORWARDED_ALLOW_IPS$|NO_COLOR$|FORCE_COLOR$|PYTHON"
+)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One line of the log: `[time] [pid] [LEVEL] event key=value …`."""
+
+    pid: int
+    level: str
+    event: str
+    fields: dict[str, str]
+    line: str
+
+
+class NotInTimeError(AssertionError):
+    """A condition did not come true before its deadline."""
+
+
+def wait_until(condition: Callable[[], T], what: str, timeout_s: float = WAIT_TIMEOUT_S) -> T:
+    """Return the condition's value once it is true; NotInTimeError says what was waited for."""
+    deadline = time.monotonic() + timeout_s
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise NotInTimeError(f"not within {timeout_s:g} s: {what}")
+        time.sleep(POLL_S)
+    return value
+
+
+class Running:
+    """One start of `python -m prefork`, in a folder that holds a copy of the apps, its log and its output."""
+
+    def __init__(
+        self,
+        folder: Path,
+        arguments: Sequence[str],
+        *,
+        env: dict[str, str] | None = None,
+        prefix: Sequence[str] = (),
+        python_options: Sequence[str] = (),
+        pass_fds: Sequence[int] = (),
+    ) -> None:
+        """`prefix` is put before the command (`unshare …`); `folder` becomes the current directory."""
+        self.folder = folder
+        copy_apps(folder)
+        name = uuid.uuid4().hex[:6]
+        self.log_path = folder / f"prefork-{name}.log"
+        self.output_path = folder / f"prefork-{name}.out"
+        command = [*prefix, sys.executable, *python_options, "-m", "prefork", *arguments]
+        self._started_at = time.time()
+        self._known: dict[int, psutil.Process] = {}
+        with self.log_path.open("wb") as log, self.output_path.open("wb") as output:
+            self.process = subprocess.Popen(
+                command,
+                cwd=folder,
+                env=clean_environment() | (env or {}),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=log,
+                start_new_session=True,
+                pass_fds=pass_fds,
+            )
+        self.pid = self.process.pid
+
+    # The log.
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace")
+
+    @property
+    def output(self) -> str:
+        return self.output_path.read_text(errors="replace")
+
+    @property
+    def records(self) -> list[Record]:
+        return [record for line in self.log.splitlines() if (record := parse_line(line))]
+
+    def find_records(self, event: str, **fields: object) -> list[Record]:
+        """The records of an event whose fields are all as given (compared as text)."""
+        wanted = {key: str(value) for key, value in fields.items()}
+        return [r for r in self.records if r.event == event and wanted.items() <= r.fields.items()]
+
+    def wait_for_record(
+        self, event: str, *, count: int = 1, timeout_s: float = WAIT_TIMEOUT_S, **fields: object
+    ) -> Record:
+        """The `count`th record of an event; fails at once if the program has ended without it."""
+
+        def look() -> list[Record]:
+            ended = self.process.poll() is not None
+            found = self.find_records(event, **fields)
+            if len(found) >= count:
+                return found
+            if ended:
+                raise NotInTimeError(f"ended with {self.process.returncode} before {event!r}\n{self.log}")
+            return []
+
+        try:
+            return wait_until(look, f"{count} x {event!r} {fields} in the log", timeout_s)[count - 1]
+        except NotInTimeError as error:
+            raise NotInTimeError(f"{error}\n{self.log}") from None
+
+    def wait_serving(self, timeout_s: float = START_TIMEOUT_S) -> Running:
+        """Every worker is ready."""
+        self.wait_for_record("serving", timeout_s=timeout_s)
+        return self
+
+    # Where it listens.
+
+    @property
+    def addresses(self) -> list[Address]:
+        return [parse_address(record.fields["address"]) for record in self.find_records("listening")]
+
+    @property
+    def address(self) -> Address:
+        return self.addresses[0]
+
+    @property
+    def port(self) -> int:
+        address = self.address
+        assert isinstance(address, tuple)
+        return address[1]
+
+    def get(self, path: str = "/", timeout_s: float = 10.0) -> Response:
+        return get(self.address, path, timeout_s)
+
+    # The processes.
+
+    @property
+    def master(self) -> psutil.Process:
+        return psutil.Process(self.pid)
+
+    def find_processes(self) -> list[psutil.Process]:
+        """All live descendants; remembered, so that they are found again when the master is gone."""
+        with suppress(psutil.NoSuchProcess):
+            self._known |= {child.pid: child for child in self.master.children(recursive=True)}
+        return [process for process in self._known.values() if is_alive(process)]
+
+    def find_role(self, role: str, *states: str) -> list[psutil.Process]:
+        """The live processes titled `prefork: ROLE …`, in one of `states` if any is given."""
+        return [
+            process
+            for process in self.find_processes()
+            if (title := read_title(process)).startswith(f"prefork: {role} ")
+            and (not states or title.rsplit(" ", 1)[-1] in states)
+        ]
+
+    @property
+    def workers(self) -> list[psutil.Process]:
+        return self.find_role("worker")
+
+    @property
+    def ready_workers(self) -> list[psutil.Process]:
+        return self.find_role("worker", "ready")
+
+    @property
+    def zygotes(self) -> list[psutil.Process]:
+        return self.find_role("zygote")
+
+    def wait_workers(self, count: int, timeout_s: float = WAIT_TIMEOUT_S) -> list[psutil.Process]:
+        """Exactly `count` workers live and all of them are ready."""
+
+        def look() -> list[psutil.Process]:
+            ready = self.ready_workers
+            return ready if len(ready) == count == len(self.workers) else []
+
+        try:
+            return wait_until(look, f"{count} ready workers", timeout_s)
+        except NotInTimeError as error:
+            titles = [read_title(process) for process in self.find_processes()]
+            raise NotInTimeError(f"{error}; there are {titles}\n{self.log}") from None
+
+    def find_zombies(self) -> list[psutil.Process]:
+        with suppress(psutil.NoSuchProcess):
+            return [child for child in self.master.children(recursive=True) if is_zombie(child)]
+        return []
+
+    # Its end.
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def wait_exit(self, timeout_s: float = WAIT_TIMEOUT_S) -> int:
+        """The exit code; negative when a signal killed it."""
+        self.find_processes()
+        try:
+            return self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise NotInTimeError(f"not within {timeout_s:g} s: the exit\n{self.log}") from None
+
+    def stop(self, timeout_s: float = WAIT_TIMEOUT_S) -> int:
+        self.signal(signal.SIGTERM)
+        return self.wait_exit(timeout_s)
+
+    def wait_gone(self, timeout_s: float = WAIT_TIMEOUT_S) -> None:
+        """No process that was ever seen below the master lives on."""
+        wait_until(lambda: not self.find_processes(), "the end of every process", timeout_s)
+
+    def clean_up(self) -> list[str]:
+        """Kill whatever is left; return the titles of those who should not have been there.
+
+        Only a program that ended by itself can leave leftovers; one that was still running is simply stopped.
+        """
+        had_ended = self.process.poll() is not None
+        leftovers = {process.pid: process for process in [*self.find_processes(), *self._find_strays()]}
+        titles = [f"{pid} {read_title(process)}" for pid, process in leftovers.items()] if had_ended else []
+        with suppress(ProcessLookupError):
+            self.process.kill()
+        for process in leftovers.values():
+            with suppress(psutil.NoSuchProcess):
+                process.kill()  # psutil compares the start time first: a pid that was used again is safe
+        self.process.wait(WAIT_TIMEOUT_S)
+        psutil.wait_procs(list(leftovers.values()), WAIT_TIMEOUT_S)
+        return titles
+
+    def _find_strays(self) -> list[psutil.Process]:
+        """Processes of ours that are nobody's children any more: same session, or named in the log."""
+        named = {int(pid) for pid in re.findall(r"\bpid=(\d+)", self.log)} | {r.pid for r in self.records}
+        strays = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error, ProcessLookupError):
+                is_ours = os.getsid(process.pid) == self.pid or (
+                    process.pid in named
+                    and process.create_time() >= self._started_at - 1
+                    and read_title(process).startswith("prefork: ")
+                )
+                if is_ours and process.pid != self.pid and is_alive(process):
+                    strays.append(process)
+        return strays
+
+
+def copy_apps(folder: Path) -> None:
+    """Put a copy of each app in the folder; one that a test has changed stays as it is."""
+    for app in APPS.glob("*.py"):
+        if not (folder / app.name).exists():
+            shutil.copy(app, folder)
+
+
+def clean_environment() -> dict[str, str]:
+    """The caller's, without what changes a server's mind; finds the same `prefork` as this process does."""
+    inherited = {key: value for key, value in os.environ.items() if not FOREIGN.match(key)}
+    assert prefork.__file__
+    return inherited | {
+        "PYTHONPATH": str(Path(prefork.__file__).parent.parent),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+def parse_line(line: str) -> Record | None:
+    if not (match := LINE.match(line)):
+        return None
+    text = match["text"]
+    first = FIELD.search(text)
+    fields = {key: value.strip('"') for key, value in FIELD.findall(text)}
+    return Record(
+        int(match["pid"]), match["level"], text[: first.start()].strip() if first else text, fields, line
+    )
+
+
+def parse_address(text: str) -> Address:
+    """`127.0.0.1:80`, `[::1]:80` or `unix:/path`; a wildcard becomes the loopback address of its family."""
+    if text.startswith("unix:"):
+        return text.removeprefix("unix:")
+    host, _, port = text.rpartition(":")
+    host = host.strip("[]")
+    return ({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), int(port))
+
+
+def read_title(process: psutil.Process) -> str:
+    with suppress(psutil.Error):
+        return " ".join(process.cmdline()).rstrip()
+    return ""
+
+
+def is_alive(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return process.is_running() and process.status() not in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
+    return False
+
+
+def is_zombie(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    return False
