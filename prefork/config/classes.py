@@ -1,0 +1,51 @@
+"""gunicorn's `--worker-class` → our `--interface`.
+
+A gunicorn worker class says two things, the protocol of the app and how it is run; only the first is a question
+here. Classes that swap the standard library for green threads are refused by name: nothing here would do that.
+"""
+
+from __future__ import annotations
+
+from prefork.config.nearest import find_nearest
+from prefork.config.values import RefusedValueError, parse_text
+
+INTERFACES = {
+    "sync": "wsgi",
+    "gthread": "wsgi",
+    "wsgi": "wsgi",
+    "asgi": "asgi",
+    "uvicorn": "asgi",
+    "uvloop": "asgi",
+    "uvicorn.workers.uvicornworker": "asgi",
+    "uvicorn.workers.uvicornh11worker": "asgi",
+    "uvicorn_worker.uvicornworker": "asgi",
+    "uvicorn_worker.uvicornh11worker": "asgi",
+    "auto": "auto",
+    "stream": "stream",
+    "protocol": "protocol",
+}
+
+REFUSED = {
+    "gevent": "threads in its place: --threads 32",
+    "eventlet": "threads in its place: --threads 32",
+    "meinheld": "threads in its place: --threads 32",
+    "tornado": "an ASGI app, or tornado.wsgi.WSGIContainer turned round: serve the WSGI app itself",
+    "aiohttp": "an ASGI app: aiohttp brings a server of its own",
+}
+ACCEPTED = "sync, gthread, asgi, uvicorn (better: leave it out, the interface is detected)"
+
+
+def parse_worker_class(value: object) -> str:
+    """The interface that a gunicorn worker class stands for."""
+    text = parse_text(value).strip()
+    word = text.lower()
+    if word in INTERFACES:
+        return INTERFACES[word]
+    for name, instead in REFUSED.items():
+        # gevent, gevent_pywsgi, aiohttp.GunicornWebWorker, meinheld.gmeinheld.MeinheldWorker
+        if word.startswith(name):
+            raise RefusedValueError(f"{name} workers are not supported", instead)
+    near = find_nearest(word, [*INTERFACES, *REFUSED])
+    raise RefusedValueError(
+        "not a worker class we know" + (f", did you mean {near}?" if near else ""), ACCEPTED
+    )

@@ -1,0 +1,100 @@
+"""The kinds of values an option can have: how each is read, shown, and typed in a TOML file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, get_args
+
+import msgspec
+
+from prefork.config import addresses, values, workers
+from prefork.config.classes import parse_worker_class
+from prefork.config.environment import parse_pairs
+from prefork.config.values import Parser
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """One kind of value."""
+
+    parse: Parser
+    metavar: str
+    toml_type: Any
+    """What a TOML file may hold there, as a type msgspec makes a schema of."""
+    show: Callable[[Any], str] = str
+    """The parsed value as a user would write it."""
+
+
+def show_duration(seconds: float) -> str:
+    """`30s`, `1.5s`, `250ms`."""
+    if 0 < seconds < 1:
+        return f"{seconds * 1000:g}ms"
+    return f"{seconds:.12g}s"
+
+
+def show_mode(mode: int | None) -> str:
+    """`0660`; an umask that is not set is inherited."""
+    return "inherited" if mode is None else f"{mode:04o}"
+
+
+def show_boolean(value: bool) -> str:  # noqa: FBT001  # the value is the argument
+    """`true`, `false`."""
+    return "true" if value else "false"
+
+
+def show_optional(value: str | None) -> str:
+    """The text, or `none`."""
+    return value or "none"
+
+
+def show_list(items: tuple[object, ...]) -> str:
+    """Items with commas between."""
+    return ", ".join(map(str, items)) or "none"
+
+
+def show_pairs(pairs: dict[str, str]) -> str:
+    """Names only: values may be secrets."""
+    return ", ".join(pairs) or "none"
+
+
+def count_kind(at_least: int = 0, at_most: int = values.MAX_COUNT) -> Kind:
+    """A whole number within bounds."""
+    return Kind(partial(values.parse_count, at_least=at_least, at_most=at_most), "N", int | str)
+
+
+def choice_kind(literal: Any) -> Kind:
+    """One of a Literal's words."""
+    choices = get_args(literal)
+    return Kind(partial(values.parse_choice, choices=choices), "|".join(choices), literal)
+
+
+TEXT = Kind(values.parse_text, "TEXT", str, show_optional)
+PATH = Kind(values.parse_text, "PATH", str, show_optional)
+PATHS = Kind(
+    lambda value: tuple(values.parse_text(item) for item in values.split_list(value)),
+    "FILE",
+    str | list[str],
+    show_list,
+)
+LOG_FILE = Kind(values.parse_log_file, "PATH", str, lambda path: path or "- (standard error)")
+NAME = Kind(values.parse_name, "NAME", str)
+OWNER = Kind(values.parse_owner, "NAME", str | int, show_optional)
+ROOT_PATH = Kind(values.parse_root_path, "PATH", str, show_optional)
+SWITCH = Kind(values.parse_boolean, "", bool, show_boolean)
+COUNT = count_kind()
+DURATION = Kind(values.parse_duration, "TIME", int | float | str, show_duration)
+POSITIVE_DURATION = Kind(values.parse_positive_duration, "TIME", int | float | str, show_duration)
+MILLISECONDS = Kind(values.parse_milliseconds, "MS", int | float | str, show_duration)
+POSITIVE_MILLISECONDS = Kind(values.parse_positive_milliseconds, "MS", int | float | str, show_duration)
+SIZE = Kind(values.parse_size, "SIZE", int | str)
+MODE = Kind(values.parse_mode, "OCTAL", int | str, show_mode)
+UMASK = Kind(values.parse_umask, "OCTAL", int | str, show_mode)
+WORKERS = Kind(workers.parse_workers, "N|max|max-1|50%", int | str)
+INSTANCES = Kind(workers.parse_instances, "N|max", int | str)
+BIND = Kind(addresses.parse_addresses, "ADDRESS", str | list[str], show_list)
+HOST = Kind(addresses.parse_host, "HOST", str)
+PORT = Kind(addresses.parse_port, "PORT", int | str)
+UNIX_PATH = Kind(addresses.parse_unix_path, "PATH", str)
+DESCRIPTOR = Kind(addresses.parse_descriptor, "N", int | str)
+PAIRS = Kind(parse_pairs, "KEY=VALUE", dict[str, str | int | float] | list[str], show_pairs)
+WORKER_CLASS = Kind(parse_worker_class, "CLASS", str)
