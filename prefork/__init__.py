@@ -1,0 +1,33 @@
+"""A pre-fork cluster server for Python: every core, reloads without a lost request, workers you can see.
+
+`prefork.worker` tells an app which worker it runs in, `prefork.run` starts a service from Python. Importing this costs
+next to nothing, for apps import it: whatever is heavy is imported by the function that needs it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from prefork.identity import Worker
+
+__version__ = "0.1.0"
+
+__all__ = ["__version__", "run", "worker"]
+
+worker: Worker | None = None
+"""Which worker this process is: `slot`, `generation`, `pid`, `count`. None outside a worker."""
+
+
+def run(app: str | None = None, **options: object) -> int:
+    """Serve `app` until stopped, and return the exit code; the options are those of the command line.
+
+        prefork.run("shop.main:app", workers="max", bind=[":8000", "unix:/run/shop.sock"])
+
+    Hyphens become underscores, and values are those of a TOML file. Environment variables and files count as they do
+    for the command. The app is imported by name in fresh interpreters, so `app` is text, never the object itself; call
+    this under `if __name__ == "__main__":`. Raises `prefork.errors.PreforkError`.
+    """
+    from prefork.cli.embedding import run_embedded  # noqa: PLC0415  # apps that never call this do not pay for it
+
+    return run_embedded(app, options)

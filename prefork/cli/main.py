@@ -1,0 +1,56 @@
+"""The program's door: run a command, and turn whatever went wrong into a few lines and an exit code.
+
+Nothing but this catches `PreforkError`. A mistake of the user's never shows a traceback of ours; a bug of ours does.
+Imports little at the top, so that a Ctrl-C while the rest is being imported ends here too.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from prefork.cli.complaints import print_error
+from prefork.errors import EXIT_FAILED, PreforkError
+
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit code. `arguments` are the process's own unless given."""
+    try:
+        code = run_command(sys.argv[1:] if arguments is None else arguments)
+        sys.stdout.flush()
+    except PreforkError as error:
+        print_error(error, sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        _mute_stdout()
+        return EXIT_FAILED
+    return code
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Find the command and run it; click's errors become ours."""
+    import click  # noqa: PLC0415  # 12 ms, inside the reach of Ctrl-C
+
+    from prefork.cli.mistakes import translate_mistake  # noqa: PLC0415
+    from prefork.cli.program import make_program  # noqa: PLC0415
+
+    # Not program.main(): it answers Ctrl-C and a closed stdout in its own way, with its own exit codes.
+    program = make_program()
+    try:
+        with program.make_context("prefork", list(arguments)) as context:
+            return program.invoke(context) or 0
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+    except click.ClickException as mistake:
+        raise translate_mistake(mistake) from None
+
+
+def _mute_stdout() -> None:
+    # The interpreter flushes stdout once more when it ends, and would complain about the closed pipe again.
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123  # pathlib is not worth importing for this
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())

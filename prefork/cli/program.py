@@ -1,0 +1,78 @@
+"""`prefork`: which command is meant. `prefork APP …` is `prefork run APP …`, and so is `prefork` alone."""
+
+from __future__ import annotations
+
+import posixpath
+
+import click
+
+import prefork
+from prefork.cli.check import make_check_command
+from prefork.cli.config_command import make_config_command
+from prefork.cli.parameters import write_options
+from prefork.cli.run import make_run_command
+from prefork.cli.version import make_version_command
+from prefork.config.nearest import find_nearest
+from prefork.errors import UsageError
+
+HELP = """Run a Python server on every core, deploy it without losing a request.
+
+\b
+  prefork main:app                         serve main.py's app on 127.0.0.1:8000
+  prefork main:app -w max -b :80           a worker per CPU, on all addresses
+  prefork 'shop:create_app()' -b unix:/run/shop.sock
+  prefork check main:app                   would it start? tells without serving
+  prefork config                           every setting, and who set it
+\b
+Signals: HUP reloads without losing a request, TTIN and TTOU change the number of workers, TERM stops.
+"""
+
+_OWN_FLAGS = frozenset({"--help", "-h", "--version"})
+
+
+class Program(click.Group):
+    """The group of commands; what does not begin with one belongs to `run`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        first = args[0] if args else ""
+        if first not in _OWN_FLAGS and first not in self.commands:
+            self._refuse_misspelt(first)
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+    def _refuse_misspelt(self, word: str) -> None:
+        # An app has a colon, a slash or a dot in it, or is the name of a module that is there.
+        if not word.isidentifier() or posixpath.exists(word) or posixpath.exists(f"{word}.py"):
+            return
+        if near := find_nearest(word, self.commands):
+            raise UsageError(
+                f"no command {word}, and no app of that name here",
+                f"did you mean prefork {near}?        an app is module:attr or path/to/app.py",
+            )
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        self.format_commands(ctx, formatter)
+        write_options(formatter)
+
+
+def make_program() -> Program:
+    """The whole command line. Made when it is needed: `import` alone costs nothing."""
+    program = Program(
+        "prefork",
+        help=HELP,
+        subcommand_metavar="[run] APP [OPTIONS] | COMMAND …",
+        options_metavar="",
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    )
+    program.params.append(
+        click.Option(["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_print_version)
+    )
+    for make in (make_run_command, make_check_command, make_config_command, make_version_command):
+        program.add_command(make())
+    return program
+
+
+def _print_version(context: click.Context, _: click.Parameter, value: bool) -> None:  # noqa: FBT001  # click's
+    if value:
+        click.echo(f"prefork {prefork.__version__}")
+        context.exit(0)

@@ -1,0 +1,183 @@
+"""Read the environment and the files, and resolve them with the flags: the edge that `config/` has not.
+
+What the user typed is read once; files are read again for every reload. Paths count from the directory the program
+was started in, by its name: a deploy that turns `current -> releases/42` round is found by the next reload.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from prefork.cli.parameters import CONFIG_FLAG
+from prefork.config.documents import PYPROJECT, read_document, read_pyproject
+from prefork.config.model import Config
+from prefork.config.resolving import FindApp, Resolved, join_path, list_env_files, resolve
+from prefork.config.sources import (
+    Layer,
+    read_app,
+    read_flags,
+    read_keywords,
+    read_platform,
+    read_table,
+    read_variables,
+)
+from prefork.config.values import is_clean, parse_text, quote
+from prefork.errors import ConfigError, NoPermissionError, UsageError
+from prefork.system.cpus import count_cpus
+
+OWN_FILE = "prefork.toml"
+
+
+class Start(msgspec.Struct, frozen=True):
+    """What the program was started with; the same for every reload."""
+
+    layers: tuple[Layer, ...]
+    """What was typed."""
+    config_file: str | None
+    directory: str
+    environ: Mapping[str, str]
+    pid: int
+
+
+def start_from_flags(app: str | None, flags: Mapping[str, Any]) -> Start:
+    """The command line's start."""
+    flags = dict(flags)
+    config_file = flags.pop(CONFIG_FLAG, None)
+    layers = [read_flags(flags)] if app is None else [read_app(app), read_flags(flags)]
+    return _make_start(layers, config_file)
+
+
+def start_from_keywords(app: str | None, keywords: Mapping[str, Any]) -> Start:
+    """`prefork.run`'s start."""
+    keywords = {
+        key: os.fspath(value) if isinstance(value, os.PathLike) else value for key, value in keywords.items()
+    }
+    config_file = keywords.pop(CONFIG_FLAG, None)
+    if app is not None:
+        if not isinstance(app, str):
+            raise UsageError(
+                f"prefork.run needs the app's name, not {quote(app)}",
+                'workers import it in a fresh interpreter: write "module:attr"',
+            )
+        keywords["app"] = app
+    return _make_start([read_keywords(keywords)], config_file)
+
+
+def read_configuration(start: Start, find_app: FindApp | None = None) -> Resolved:
+    """Read the files and resolve everything. Raises `PreforkError` for whatever is wrong with it."""
+    layers = [*start.layers, read_variables(start.environ), *_read_files(start)]
+    layers.append(read_platform(start.environ, start.pid))
+    env_files = {path: _read_text(path) for path in list_env_files(layers, start.directory)}
+    resolved = resolve(
+        layers,
+        directory=start.directory,
+        env_files=env_files,
+        count_cpus=_count_cpus,
+        find_app=find_app or find_obvious_app,
+    )
+    _check_directory(resolved.config.chdir)
+    return resolved
+
+
+def make_reread(start: Start) -> Callable[[], Config]:
+    """What a reload calls for the new configuration."""
+    return lambda: read_configuration(start).config
+
+
+def find_obvious_app(directory: str) -> str:
+    """The app of a directory where nobody named one."""
+    from prefork.serve.guess import guess_target  # noqa: PLC0415  # parses source files; most starts name their app
+
+    return guess_target(directory)
+
+
+def find_directory(environ: Mapping[str, str]) -> str:
+    """The current directory under the name the shell knows it by, symbolic links included."""
+    try:
+        physical = os.getcwd()  # noqa: PTH109  # pathlib costs milliseconds at every start
+    except OSError:
+        raise ConfigError("the current directory is gone", "cd to one that is there") from None
+    logical = environ.get("PWD", "")
+    try:
+        # $PWD is inherited: it may be anybody's, so it counts only if it leads to where we are.
+        if logical.startswith("/") and posixpath.samefile(logical, physical):
+            physical = logical
+    except OSError:
+        pass
+    if not is_clean(physical):
+        raise ConfigError(f"the name of the current directory is not clean text: {quote(physical)}")
+    return physical
+
+
+def _make_start(layers: list[Layer], config_file: object) -> Start:
+    environ = dict(os.environ)
+    given = environ.get("PREFORK_CONFIG") or None if config_file is None else config_file
+    path = None if given is None else parse_text(given)
+    return Start(tuple(layers), path, find_directory(environ), environ, os.getpid())
+
+
+def _read_files(start: Start) -> list[Layer]:
+    layers = []
+    if start.config_file is not None:
+        layers.append(_read_named_file(start.config_file, start.directory))
+    elif (data := _read_if_there(posixpath.join(start.directory, OWN_FILE), OWN_FILE)) is not None:
+        layers.append(read_table(read_document(data, OWN_FILE), OWN_FILE))
+    if (data := _read_if_there(posixpath.join(start.directory, PYPROJECT), PYPROJECT)) is not None:
+        table = read_pyproject(data, PYPROJECT)
+        if table is not None:
+            layers.append(read_table(table, f"{PYPROJECT} [tool.prefork]"))
+    return layers
+
+
+def _read_named_file(path: str, directory: str) -> Layer:
+    if path.endswith(".py"):
+        raise ConfigError(
+            f"{path} is Python, and configuration is TOML here",
+            "write its settings as keys of a prefork.toml",
+        )
+    data = _read(join_path(directory, path), path)
+    if posixpath.basename(path) == PYPROJECT:
+        label = f"{path} [tool.prefork]"
+        return read_table(read_pyproject(data, path) or {}, label)
+    return read_table(read_document(data, path), path)
+
+
+def _read_if_there(path: str, label: str) -> bytes | None:
+    return _read(path, label) if posixpath.exists(path) else None
+
+
+def _read_text(path: str) -> str:
+    data = _read(path, path)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}, line {line}: not UTF-8") from None
+
+
+def _read(path: str, label: str) -> bytes:
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123  # the same
+            return file.read()
+    except PermissionError:
+        raise NoPermissionError(f"cannot read {label}: permission denied", f"it is {path}") from None
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ConfigError(f"cannot read {label}: {reason}", f"it would be {path}") from None
+
+
+def _count_cpus() -> tuple[int, str]:
+    found = count_cpus()
+    return found.count, found.why
+
+
+def _check_directory(path: str) -> None:
+    if not posixpath.isdir(path):
+        raise ConfigError(f"cannot work in {path}: no such directory", "set chdir to one that is there")
+    if not os.access(path, os.X_OK):
+        raise NoPermissionError(f"cannot work in {path}: permission denied")
