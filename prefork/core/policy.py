@@ -1,0 +1,32 @@
+"""The part of the configuration that decisions depend on. Seconds throughout."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """How many workers, and how patient to be with them."""
+
+    workers: int = 1
+    timeout_s: float = 30.0
+    boot_timeout_s: float = 60.0
+    graceful_timeout_s: float = 30.0
+    min_uptime_s: float = 1.0
+    max_restarts: int = 16
+    surge: int = 1
+    """How many successors may boot at the same time during a rollout."""
+
+
+QUICK_STOP_S = 1.5
+"""A quick stop waits so long for workers to go by themselves."""
+DUMP_GRACE_S = 0.4
+"""Between asking the kernel to dump a worker's stacks and killing it."""
+KILL_AGAIN_S = 5.0
+"""SIGKILL is repeated so often while a worker does not end (uninterruptible sleep)."""
+LEAVE_GRACE_S = 2.0
+"""A zygote told to leave has so long."""
+DEAF_GRACE_S = 2.0
+"""A worker whose channel closed has so long to be reaped."""
+OVERSLEPT_S = 1.0
+"""Waking so much later than asked means that we did not run (suspend, SIGSTOP): blame nobody."""
