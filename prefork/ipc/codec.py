@@ -1,0 +1,73 @@
+"""Messages ⇄ bytes: one JSON line each, capped in length, checked against its type on the way in.
+
+Never pickle: the peer may be running somebody else's code.
+"""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+import msgspec
+
+from prefork.errors import ProtocolError
+from prefork.ipc.messages import MasterToWorker, MasterToZygote, Message, WorkerToMaster, ZygoteToMaster
+
+LIMIT_BYTES = 256 * 1024
+"""Longest line. The longest honest one is a `Boot` with a large environment."""
+
+M = TypeVar("M")
+
+_encode = msgspec.json.Encoder().encode
+
+
+def encode(message: Message) -> bytes:
+    """One line, newline included (JSON escapes any newline inside)."""
+    return _encode(message) + b"\n"
+
+
+class Reader(Generic[M]):
+    """Cuts a byte stream into messages of one dialogue. Raises `ProtocolError` on anything else; then it is spent."""
+
+    __slots__ = ("_buffer", "_decoder")
+
+    def __init__(self, decoder: msgspec.json.Decoder[M]) -> None:
+        self._decoder = decoder
+        self._buffer = b""
+
+    def feed(self, data: bytes) -> list[M]:
+        """The messages that `data` completes, in order."""
+        *lines, rest = (self._buffer + data).split(b"\n")
+        if len(rest) > LIMIT_BYTES or any(len(line) > LIMIT_BYTES for line in lines):
+            raise ProtocolError(f"message longer than {LIMIT_BYTES} bytes")
+        self._buffer = rest
+        try:
+            return [self._decoder.decode(line) for line in lines]
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise ProtocolError(f"not a message: {error}") from error
+
+
+# Made once each: building a decoder for a union compiles its whole type tree.
+_TO_ZYGOTE: msgspec.json.Decoder[MasterToZygote] = msgspec.json.Decoder(MasterToZygote)
+_TO_WORKER: msgspec.json.Decoder[MasterToWorker] = msgspec.json.Decoder(MasterToWorker)
+_FROM_ZYGOTE: msgspec.json.Decoder[ZygoteToMaster] = msgspec.json.Decoder(ZygoteToMaster)
+_FROM_WORKER: msgspec.json.Decoder[WorkerToMaster] = msgspec.json.Decoder(WorkerToMaster)
+
+
+def read_from_master_as_zygote() -> Reader[MasterToZygote]:
+    """The zygote's ear."""
+    return Reader(_TO_ZYGOTE)
+
+
+def read_from_zygote() -> Reader[ZygoteToMaster]:
+    """The master's ear for a zygote."""
+    return Reader(_FROM_ZYGOTE)
+
+
+def read_from_master_as_worker() -> Reader[MasterToWorker]:
+    """The worker's ear."""
+    return Reader(_TO_WORKER)
+
+
+def read_from_worker() -> Reader[WorkerToMaster]:
+    """The master's ear for a worker."""
+    return Reader(_FROM_WORKER)

@@ -1,0 +1,163 @@
+"""Every message between master, zygote and worker, as frozen structs.
+
+Three dialogues, each over its own socketpair: master → zygote, zygote → master, and master ⇄ worker. A message that
+carries a file descriptor says so in its class (`carries_fd`), because SCM_RIGHTS delivers descriptors in order but
+beside the bytes; see unix(7).
+
+Workers run app code, so what they say is a claim: nothing here is a path to follow or code to run.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+
+from prefork.config.model import Config, Interface
+
+
+class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The base of all messages: on the wire a JSON object whose `type` names the class."""
+
+    carries_fd: ClassVar[bool] = False
+
+
+# master → zygote
+
+
+class Boot(Message, frozen=True, tag="boot"):
+    """The first message: import the app of this configuration and say how that went."""
+
+    gen: int
+    config: Config
+    listener_fds: tuple[int, ...]
+    scoreboard_fd: int
+    log_fd: int | None
+
+
+class Fork(Message, frozen=True, tag="fork"):
+    """Fork a worker. Carries the worker's end of its channel to the master."""
+
+    carries_fd: ClassVar[bool] = True
+    serial: int
+    slot: int
+    row: int
+    count: int
+    """The service's target number of workers at this moment."""
+
+
+class ReopenLog(Message, frozen=True, tag="reopen-log"):
+    """To zygotes and workers: write to this log file from now on. Carries it, already open for appending."""
+
+    carries_fd: ClassVar[bool] = True
+
+
+class Leave(Message, frozen=True, tag="leave"):
+    """To a zygote: no more forks will be asked of you; exit. Its workers live on."""
+
+
+# zygote → master
+
+
+class Imported(Message, frozen=True, tag="imported"):
+    """The zygote can fork now."""
+
+    where: str
+    """`module:attr` of the app, for people."""
+    interface: Interface | None
+    """None when the app is imported in the workers."""
+    preloaded: bool
+    why: str
+    """Why it is not preloaded (`the import left 1 thread: opentelemetry-exporter`), else empty."""
+    import_ms: int
+
+
+class ImportFailed(Message, frozen=True, tag="import-failed"):
+    """The app cannot be served; the zygote exits."""
+
+    message: str
+    hints: tuple[str, ...] = ()
+    traceback: str = ""
+
+
+class Forked(Message, frozen=True, tag="forked"):
+    """A worker exists. Carries its pidfd where the kernel has them (`has_pidfd`)."""
+
+    serial: int
+    pid: int
+    has_pidfd: bool
+
+
+class ForkFailed(Message, frozen=True, tag="fork-failed"):
+    """The kernel refused to fork (EAGAIN, ENOMEM)."""
+
+    serial: int
+    error: str
+
+
+class Reaped(Message, frozen=True, tag="reaped"):
+    """A worker of this zygote has ended; `status` is wait(2)'s."""
+
+    serial: int
+    pid: int
+    status: int
+
+
+# master → worker
+
+
+class Drain(Message, frozen=True, tag="drain"):
+    """Leave rotation, answer what is open, exit 0. `last` says that nobody else will accept: empty the accept
+    queue first.
+    """
+
+    reason: str
+    graceful_s: float
+    last: bool
+
+
+class Quit(Message, frozen=True, tag="quit"):
+    """Quick stop: abort what is open, run the app's shutdown, exit 0."""
+
+
+# worker → master
+
+
+class Ready(Message, frozen=True, tag="ready"):
+    """Import done, startup done, accepting."""
+
+    boot_ms: int
+    interface: Interface
+    where: str
+
+
+class BootFailed(Message, frozen=True, tag="boot-failed"):
+    """The app refused to start in this worker, which exits now."""
+
+    message: str
+    hints: tuple[str, ...] = ()
+    traceback: str = ""
+
+
+class Stacks(Message, frozen=True, tag="stacks"):
+    """Carries the read end of the pipe into which the kernel-level signal handler dumps this worker's stacks."""
+
+    carries_fd: ClassVar[bool] = True
+
+
+class Draining(Message, frozen=True, tag="draining"):
+    """The worker left rotation, asked by the master or by a SIGTERM sent to it alone."""
+
+    reason: str
+
+
+class Drained(Message, frozen=True, tag="drained"):
+    """The last word of a worker: how many requests were cut."""
+
+    lost: int
+
+
+MasterToZygote = Boot | Fork | ReopenLog | Leave
+ZygoteToMaster = Imported | ImportFailed | Forked | ForkFailed | Reaped
+MasterToWorker = Drain | Quit | ReopenLog
+WorkerToMaster = Ready | BootFailed | Stacks | Draining | Drained

@@ -1,0 +1,20 @@
+"""How a zygote is started: the line of Python that the master hands to exec. Text, shared by both sides of the exec.
+
+`-c` puts the current directory first on `sys.path`, where a file named like one of our dependencies would win: it is
+taken off, and the app's directory is put on later, when the app is imported. An installed prefork comes first, so
+that a reload picks up a new one; the directory that the master runs from is the fallback, for a checkout.
+"""
+
+from __future__ import annotations
+
+ZYGOTE_CODE = """\
+import sys
+sys.path[:] = [place for place in sys.path if place]
+try:
+    from prefork.zygote.main import main
+except ModuleNotFoundError:
+    sys.path.append(sys.argv[1])
+    from prefork.zygote.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+"""argv: the directory that holds the master's own prefork, the channel's descriptor, and what `main` documents."""
