@@ -1,0 +1,1 @@
+"""The only code that forks, signals, waits, binds, maps memory or reads the clock. Thin: it decides nothing."""

@@ -1,0 +1,209 @@
+"""Listeners: bound once by the master, open for as long as the service lives, inherited by everyone else.
+
+Unix sockets are made under a private umask and then given the mode that was asked for; a stale one is replaced only
+after connecting to it was refused; a live one, or a file that is no socket, never.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from contextlib import suppress
+
+from prefork.config.addresses import Address
+from prefork.errors import AddressInUseError, ConfigError, NoPermissionError, PreforkError
+
+
+class Listener:
+    """A listening socket and what must be tidied up after it."""
+
+    __slots__ = ("_inode", "address", "sock")
+
+    def __init__(self, address: Address, sock: socket.socket, inode: tuple[int, int] | None = None) -> None:
+        self.address = address
+        self.sock = sock
+        self._inode = inode
+        """(st_dev, st_ino) of a unix socket that we made, so that we unlink only our own."""
+
+    def fileno(self) -> int:
+        """Its descriptor."""
+        return self.sock.fileno()
+
+    def name(self) -> str:
+        """The address clients can use, with the real port: `127.0.0.1:43211`, `unix:/run/shop.sock`."""
+        return name_of(self.sock)
+
+    def close(self) -> None:
+        """Close our copy; unlink the unix socket if the file is still the one that we made."""
+        self.sock.close()
+        if self._inode is None:
+            return
+        with suppress(OSError):
+            found = os.lstat(self.address.path)
+            if (found.st_dev, found.st_ino) == self._inode:
+                os.unlink(self.address.path)
+
+
+def name_of(sock: socket.socket) -> str:
+    """A listening socket's address for people."""
+    bound = sock.getsockname()
+    if sock.family == socket.AF_INET6:
+        return f"[{bound[0]}]:{bound[1]}"
+    if sock.family == socket.AF_UNIX:
+        path = os.fsdecode(bound) if bound else ""
+        return f"unix:{path}"
+    return f"{bound[0]}:{bound[1]}"
+
+
+def bind_listener(
+    address: Address, *, backlog: int, socket_mode: int, owner: tuple[int, int] | None = None
+) -> Listener:
+    """Bind and listen. `owner` (uid, gid) gets a unix socket that we make.
+
+    Raises `AddressInUseError`, `NoPermissionError` or `ConfigError`, naming the address and, where the system tells,
+    who holds it.
+    """
+    try:
+        if address.kind == "fd":
+            return _adopt(address, backlog)
+        if address.kind == "unix":
+            return _bind_unix(address, backlog, socket_mode, owner)
+        return _bind_tcp(address, backlog)
+    except OSError as error:
+        raise _explain(address, error) from error
+
+
+def _adopt(address: Address, backlog: int) -> Listener:
+    sock = socket.socket(fileno=os.dup(address.fd))
+    if sock.type != socket.SOCK_STREAM:
+        raise ConfigError(f"{address} is not a stream socket")
+    sock.listen(backlog)  # on a socket that listens already this only sets the backlog; see listen(2)
+    sock.setblocking(False)
+    return Listener(address, sock)
+
+
+def _bind_tcp(address: Address, backlog: int) -> Listener:
+    family = socket.AF_INET6 if address.kind == "tcp6" else socket.AF_INET
+    found = socket.getaddrinfo(
+        address.host or None, address.port, family, socket.SOCK_STREAM, 0, socket.AI_PASSIVE
+    )
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Accepted sockets inherit it on Linux: one system call here instead of one per connection.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setblocking(False)
+        sock.bind(found[0][4])
+        sock.listen(backlog)
+    except BaseException:
+        sock.close()
+        raise
+    return Listener(address, sock)
+
+
+def _bind_unix(address: Address, backlog: int, mode: int, owner: tuple[int, int] | None) -> Listener:
+    path = address.path
+    _clear_stale(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    # The master has one thread: nobody else makes a file under this umask.
+    old = os.umask(0o177)
+    try:
+        sock.setblocking(False)
+        sock.bind(path)
+    except BaseException:
+        sock.close()
+        raise
+    finally:
+        os.umask(old)
+    made = os.lstat(path)
+    try:
+        if owner is not None:
+            os.chown(path, *owner, follow_symlinks=False)
+        os.chmod(path, mode)
+        sock.listen(backlog)
+    except BaseException:
+        sock.close()
+        os.unlink(path)
+        raise
+    return Listener(address, sock, (made.st_dev, made.st_ino))
+
+
+def _clear_stale(path: str) -> None:
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(found.st_mode):
+        raise AddressInUseError(
+            f"{path} exists and is not a socket",
+            "prefork never replaces a file it did not make: move it away",
+        )
+    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        probe.setblocking(False)
+        probe.connect(path)
+    except ConnectionRefusedError:
+        os.unlink(path)  # nobody listens: left behind by a server that was killed
+    except BlockingIOError:  # alive, its backlog is full
+        raise AddressInUseError(f"unix:{path} is in use by a live server") from None
+    else:
+        raise AddressInUseError(f"unix:{path} is in use by a live server", _holder_hint(path=path)) from None
+    finally:
+        probe.close()
+
+
+def _explain(address: Address, error: OSError) -> PreforkError:
+    reason = (error.strerror or str(error)).lower()
+    if error.errno == errno.EADDRINUSE:
+        holder = find_holder(address.port) if address.port else None
+        by = f" by {holder}" if holder else ""
+        return AddressInUseError(f"{address} is in use{by}", "stop it, or choose another address with --bind")
+    if error.errno in (errno.EACCES, errno.EPERM):
+        hint = (
+            "ports below 1024 need root, CAP_NET_BIND_SERVICE, or a listener passed by systemd"
+            if address.port and address.port < 1024
+            else "check who owns the directory and its mode"
+        )
+        return NoPermissionError(f"no permission to bind {address}", hint)
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return ConfigError(
+            f"cannot bind {address}: {reason}", "the host must be a name or address of this machine"
+        )
+    if error.errno == errno.EBADF or error.errno == errno.ENOTSOCK:
+        return ConfigError(f"cannot use {address}: it is not an open socket")
+    return ConfigError(f"cannot bind {address}: {reason}")
+
+
+def find_holder(port: int) -> str | None:
+    """Who listens on this TCP port, for an error message: `pid 4211 (gunicorn: master [shop])`."""
+    import psutil  # noqa: PLC0415 2 MB that only an error needs
+
+    with suppress(psutil.Error, OSError, RuntimeError):
+        for connection in psutil.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+                return _name_process(connection.pid)
+    return None
+
+
+def _holder_hint(path: str) -> str:
+    import psutil  # noqa: PLC0415 2 MB that only an error needs
+
+    with suppress(psutil.Error, OSError, RuntimeError):
+        for connection in psutil.net_connections("unix"):
+            if connection.laddr == path and connection.pid:
+                return f"it is {_name_process(connection.pid)}"
+    return "stop it, or choose another path with --bind"
+
+
+def _name_process(pid: int) -> str:
+    import psutil  # noqa: PLC0415 2 MB that only an error needs
+
+    with suppress(psutil.Error, OSError):
+        words = " ".join(psutil.Process(pid).cmdline())[:60].strip()
+        if words:
+            return f"pid {pid} ({words})"
+    return f"pid {pid}"

@@ -1,0 +1,157 @@
+"""Where log lines go: one handler that never blocks, never raises, and can be pointed at a new file.
+
+A pipe that nobody reads must not stop a process, least of all the master: we ask poll(2) first and write at most
+PIPE_BUF bytes at a time, which a pipe that polls writable takes whole (pipe(7)). Lines that find no room are counted,
+and the count is told when there is room again. Setting O_NONBLOCK instead would change the terminal for the shell too.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import select
+import stat
+import sys
+import time
+
+from prefork.errors import ConfigError, NoPermissionError, PreforkError
+
+PIPE_BUF_BYTES = 4096
+STDERR = 2
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+
+
+class LineHandler(logging.Handler):
+    """Writes each record as one line (a traceback: its lines at once) to a descriptor."""
+
+    def __init__(self, fd: int) -> None:
+        super().__init__()
+        self.fd = fd
+        self._dropped = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write it, or count it as dropped."""
+        try:
+            line = self.format(record) + "\n"
+        except Exception:  # noqa: BLE001 a record that cannot be formatted must not end the program
+            line = f"{record.msg!r} (could not be formatted)\n"
+        if self._dropped and self._write(f"{self._dropped} log lines were dropped: nobody read them\n"):
+            self._dropped = 0
+        if not self._write(line):
+            self._dropped += 1
+
+    def _write(self, text: str) -> bool:
+        data = text.encode("utf-8", "backslashreplace")
+        try:
+            poll = select.poll()
+            poll.register(self.fd, select.POLLOUT)
+            while data:
+                if not poll.poll(0):
+                    return False
+                data = data[os.write(self.fd, data[:PIPE_BUF_BYTES]) :]
+        except OSError:  # closed, broken pipe, full disk: the log is lost, the service is not
+            return False
+        return True
+
+
+class TextFormatter(logging.Formatter):
+    """`[2026-01-01 12:00:00 +0000] [411] [INFO] event key=value`: gunicorn's shape, which people grep."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line; control characters of foreign text are escaped."""
+        when = time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(record.created))
+        text = escape(record.getMessage())
+        fields = "".join(f" {key}={_show(value)}" for key, value in fields_of(record).items())
+        line = f"[{when}] [{record.process}] [{record.levelname}] {text}{fields}"
+        if record.exc_info:
+            line += "\n" + self.formatException(record.exc_info)
+        if detail := getattr(record, "detail", ""):
+            line += "\n" + str(detail).rstrip("\n")
+        return line
+
+
+class JsonFormatter(logging.Formatter):
+    """The same fields as one JSON object on one line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, always."""
+        when = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        said: dict[str, object] = {
+            "time": f"{when}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "pid": record.process,
+            "event": record.getMessage(),
+        }
+        said.update(fields_of(record))
+        if record.exc_info:
+            said["traceback"] = self.formatException(record.exc_info)
+        if detail := getattr(record, "detail", ""):
+            said["detail"] = str(detail)
+        return json.dumps(said, default=str)
+
+
+def fields_of(record: logging.LogRecord) -> dict[str, object]:
+    """What was passed as `extra=`, `detail` left out: that is several lines of text."""
+    return {key: value for key, value in vars(record).items() if key not in _STANDARD and key != "detail"}
+
+
+def escape(text: str) -> str:
+    """Control characters as `\\x1b`, so that foreign text cannot forge lines or drive a terminal."""
+    return "".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in text)
+
+
+def _show(value: object) -> str:
+    text = escape(str(value))
+    return text if text and not any(c in text for c in " =\"'") else '"' + text.replace('"', '\\"') + '"'
+
+
+def set_up_logging(level: str, log_format: str, fd: int) -> None:
+    """Make `prefork` and everything below it log to `fd`. `auto` is text; JSON only when asked for."""
+    handler = LineHandler(fd)
+    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    logger = logging.getLogger("prefork")
+    logger.handlers[:] = [handler]
+    logger.setLevel(level.upper())
+    logger.propagate = False
+    logging.raiseExceptions = False
+
+
+def open_log(path: str | None) -> int | None:
+    """The descriptor of the log file, for appending, made with mode 0640, never through a symlink; None for standard
+    error. Raises `NoPermissionError` or `ConfigError`.
+    """
+    if path is None or path == "-":
+        return None
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
+    except OSError as error:
+        raise explain_file_error("log file", path, error) from error
+    if stat.S_ISDIR(os.fstat(fd).st_mode):  # pragma: no cover open(2) refuses to write to one
+        os.close(fd)
+    return fd
+
+
+def explain_file_error(what: str, path: str, error: OSError) -> PreforkError:
+    """One error for a file that cannot be opened for writing, with what to do about it."""
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        reason = (error.strerror or "").lower()
+        return NoPermissionError(
+            f"cannot write the {what} {path}: {reason}", "choose a directory that you may write"
+        )
+    if error.errno == errno.ENOENT:
+        return ConfigError(
+            f"cannot write the {what} {path}: its directory does not exist", "make the directory first"
+        )
+    if error.errno == errno.ELOOP:
+        return ConfigError(
+            f"cannot write the {what} {path}: it is a symbolic link", "give the path that it points to"
+        )
+    return ConfigError(f"cannot write the {what} {path}: {(error.strerror or str(error)).lower()}")
+
+
+def is_terminal() -> bool:
+    """Will a person read standard error right now?"""
+    return sys.stderr is not None and sys.stderr.isatty()

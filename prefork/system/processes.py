@@ -1,0 +1,159 @@
+"""Processes: exec, fork, reap, kill, and the kernel's switches for them. Linux first, with fallbacks."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+from contextlib import suppress
+from typing import NamedTuple
+
+PR_SET_PDEATHSIG = 1
+PR_SET_NO_NEW_PRIVS = 38
+PR_SET_CHILD_SUBREAPER = 36
+
+
+class Ended(NamedTuple):
+    """A reaped process. `status` is wait(2)'s."""
+
+    pid: int
+    status: int
+
+
+def _prctl(option: int, value: int) -> bool:
+    if not sys.platform.startswith("linux"):
+        return False
+    import ctypes  # noqa: PLC0415 prctl(2) has no other door in the standard library
+
+    try:
+        return ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0) == 0  # type: ignore[no-any-return] # ctypes is untyped
+    except (OSError, AttributeError):
+        return False
+
+
+def become_subreaper() -> bool:
+    """Adopt orphaned descendants, so that workers whose zygote is gone are reaped here; see prctl(2)."""
+    return _prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def forbid_new_privileges() -> bool:
+    """No setuid program will raise us from now on; see prctl(2), PR_SET_NO_NEW_PRIVS."""
+    return _prctl(PR_SET_NO_NEW_PRIVS, 1)
+
+
+def die_with_parent(*, die: bool) -> None:
+    """Whether SIGKILL comes when the parent ends; not inherited by children, see prctl(2), PR_SET_PDEATHSIG."""
+    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL if die else 0)
+
+
+def start_python(code: str, argv: list[str], pass_fds: list[int], env: dict[str, str]) -> int:
+    """A fresh interpreter in a session of its own (the terminal's Ctrl-C is not for it), with exactly these
+    descriptors beside 0, 1 and 2. Returns its pid. Raises OSError.
+    """
+    command = [sys.executable, "-c", code, *argv]
+    for fd in pass_fds:
+        os.set_inheritable(fd, True)
+    try:
+        try:
+            return os.posix_spawn(sys.executable, command, env, setsid=True)
+        except NotImplementedError:
+            return _fork_exec(command, env)
+    finally:
+        # One thread: nobody can exec between the two loops.
+        for fd in pass_fds:
+            os.set_inheritable(fd, False)
+
+
+def replace_python(code: str, argv: list[str], pass_fds: list[int]) -> None:
+    """Become a fresh interpreter, in place: the same pid, parent and session. Returns only by an exception."""
+    for fd in pass_fds:
+        os.set_inheritable(fd, True)
+    os.execv(sys.executable, [sys.executable, "-c", code, *argv])
+
+
+def _fork_exec(command: list[str], env: dict[str, str]) -> int:
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setsid()
+            os.execve(command[0], command, env)
+        finally:
+            os._exit(127)
+    return pid
+
+
+def fork() -> int:
+    """fork(2): 0 in the child. Raises OSError."""
+    return os.fork()
+
+
+def exit_now(code: int) -> None:
+    """Leave without running anybody's cleanup: what a forked child must do, whose parent owns that cleanup."""
+    os._exit(code)
+
+
+def open_pidfd(pid: int) -> int | None:
+    """A descriptor that means this process and never a later one with its pid; None where the kernel has none."""
+    if not hasattr(os, "pidfd_open"):
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return None
+
+
+def send_signal(pid: int, pidfd: int | None, number: int) -> bool:
+    """Signal a process, through its pidfd if there is one. False if it is gone."""
+    try:
+        if pidfd is not None:
+            signal.pidfd_send_signal(pidfd, number)
+        else:
+            os.kill(pid, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def is_gone(pid: int, pidfd: int | None) -> bool:
+    """Has this process, which need not be our child, ended?"""
+    if pidfd is not None:
+        return bool(select.select([pidfd], [], [], 0)[0])
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def reap(pid: int = -1) -> Ended | None:
+    """One ended child (or adopted orphan), if there is one. Never blocks."""
+    try:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return None
+    return Ended(ended, status) if ended else None
+
+
+def describe_status(status: int | None) -> str:
+    """wait(2)'s status in words: `exit 1`, `SIGSEGV`, `SIGSEGV (core dumped)`."""
+    if status is None:
+        return "unknown"
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        with suppress(ValueError):
+            return signal.Signals(number).name + (" (core dumped)" if os.WCOREDUMP(status) else "")
+        return f"signal {number}"
+    return f"exit {os.waitstatus_to_exitcode(status)}"
+
+
+def was_killed(status: int | None) -> bool:
+    """Did it die of SIGKILL?"""
+    return status is not None and os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+
+
+def get_pid() -> int:
+    """Ours."""
+    return os.getpid()
