@@ -1,0 +1,54 @@
+"""May this process fork now that the app is imported?
+
+A fork copies one thread and every descriptor. A thread that the import left running does not exist in the child,
+while the locks it held stay locked; a connected socket would be shared by all workers, each reading the other's
+answers. We look, and say what we found by name.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from contextlib import suppress
+
+
+def find_hazards(own_fds: frozenset[int]) -> list[str]:
+    """What makes forking unsafe, in words; empty if nothing does. `own_fds` are ours and do not count."""
+    return _find_threads() + _find_connections(own_fds)
+
+
+def _find_threads() -> list[str]:
+    names = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+    native = _count_native_threads() - 1 - len(names)
+    found = [f"thread {name}" for name in names]
+    # Pools of native libraries (BLAS, gRPC) have no Python name.
+    return [*found, f"{native} native threads"] if native > 0 else found
+
+
+def _count_native_threads() -> int:
+    with suppress(OSError):
+        return len(os.listdir("/proc/self/task"))
+    return threading.active_count()
+
+
+def _find_connections(own_fds: frozenset[int]) -> list[str]:
+    found = []
+    for fd in _list_fds():
+        if fd in own_fds or fd <= 2:
+            continue
+        with suppress(OSError, ValueError):
+            sock = socket.socket(fileno=os.dup(fd))
+            with sock:
+                if sock.family in (socket.AF_INET, socket.AF_INET6):
+                    host, port = sock.getpeername()[:2]
+                    found.append(f"connection to {host}:{port}")
+                elif sock.family == socket.AF_UNIX and (peer := sock.getpeername()):
+                    found.append(f"connection to unix:{os.fsdecode(peer)}")
+    return found
+
+
+def _list_fds() -> list[int]:
+    with suppress(OSError):
+        return [int(name) for name in os.listdir("/proc/self/fd")]
+    return list(range(3, 256))

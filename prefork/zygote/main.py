@@ -1,0 +1,300 @@
+"""What the fresh interpreter runs: hear what to boot, import, fork on demand, guard the workers to their end.
+
+Fork rules: no thread of ours before a fork; in the child everything that is not the worker's is closed before any
+code of the app runs; the child returns out of this loop to the top of the stack, so that no frame of the zygote, and
+none of its `finally` blocks, lies under a worker.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import gc
+import logging
+import os
+import selectors
+import signal
+import socket
+import sys
+import tempfile
+from typing import NamedTuple
+
+from prefork.errors import AppError, PreforkError
+from prefork.ipc import messages as say
+from prefork.ipc.codec import Reader, encode, read_from_master_as_zygote
+from prefork.ipc.starting import ZYGOTE_CODE
+from prefork.serve.app import LoadedApp, load_app
+from prefork.system import clock, logs, privileges, processes, signals, titles
+from prefork.system.channel import Channel
+from prefork.worker.errand import Errand
+from prefork.worker.main import run_worker
+from prefork.zygote.fork_safety import find_hazards
+
+logger = logging.getLogger("prefork.zygote")
+
+ORPHAN_GRACE_S = 8.5
+"""When the master is gone, workers have so long to drain before their guardian kills them."""
+DUMP_BEFORE_TIMEOUT = 0.9
+"""A hanging import writes its stack at this share of the boot timeout, before the master kills it."""
+
+
+class Import(NamedTuple):
+    """How the import went: `app` is None when each worker shall import for itself."""
+
+    app: LoadedApp | None
+    why: str
+    ms: int
+
+
+def main(argv: list[str]) -> int:
+    """The zygote's whole life, and after a fork the worker's. `argv`: where the master's prefork is, the channel's
+    descriptor, and after an unsafe import the descriptor of the saved boot message and what was unsafe.
+    """
+    saved_fd, unsafe = (int(argv[2]), argv[3]) if len(argv) > 2 else (None, "")
+    errand = run_zygote(int(argv[1]), saved_fd, unsafe)
+    return 0 if errand is None else run_worker(errand)
+
+
+def run_zygote(channel_fd: int, saved_fd: int | None, unsafe: str) -> Errand | None:
+    """Returns None when the zygote ends, or in a forked child the worker's errand."""
+    signals.ignore(
+        signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2
+    )
+    processes.die_with_parent(die=True)
+    os.set_inheritable(channel_fd, False)
+    channel = Channel(socket.socket(fileno=channel_fd))
+    reader = read_from_master_as_zygote()
+    line = _read_saved(saved_fd) if saved_fd is not None else None
+    boot, waiting = _hear_boot(channel, reader, line)
+    if boot is None:
+        return None
+    titles.set_title(f"prefork: zygote {boot.config.name} gen={boot.gen} importing")
+    for fd in (*boot.listener_fds, boot.scoreboard_fd, *(() if boot.log_fd is None else (boot.log_fd,))):
+        os.set_inheritable(fd, False)
+    try:
+        prepare_process(boot)
+        imported = import_app(boot, unsafe)
+        if imported.app is not None:
+            hazards = find_hazards(frozenset({channel_fd}))
+            if hazards and boot.config.preload == "auto":
+                _start_over(channel_fd, boot, ", ".join(hazards))
+            if hazards:
+                logger.warning(
+                    "forking although the import left %s", ", ".join(hazards), extra={"gen": boot.gen}
+                )
+    except PreforkError as error:
+        traceback = error.traceback if isinstance(error, AppError) else ""
+        channel.send(encode(say.ImportFailed(error.message, tuple(error.hints), traceback)))
+        channel.flush()
+        return None
+    gc.collect()
+    gc.freeze()
+    # From here on the zygote outlives the master for a moment, to see its workers to their end.
+    processes.die_with_parent(die=False)
+    titles.set_title(f"prefork: zygote {boot.config.name} gen={boot.gen}")
+    app = imported.app
+    channel.send(
+        encode(
+            say.Imported(
+                where=app.where if app else boot.config.app,
+                interface=app.interface if app else None,
+                preloaded=app is not None,
+                why=imported.why,
+                import_ms=imported.ms,
+            )
+        )
+    )
+    return Zygote(boot, app, channel, reader).run(waiting)
+
+
+def prepare_process(boot: say.Boot) -> None:
+    """Log, identity, directory, environment: all before the app's first line. Raises `PreforkError`."""
+    config = boot.config
+    logs.set_up_logging(
+        config.log_level, config.log_format, logs.STDERR if boot.log_fd is None else boot.log_fd
+    )
+    if config.umask is not None:
+        os.umask(config.umask)
+    privileges.become(privileges.find_identity(config.user, config.group))
+    processes.die_with_parent(die=True)  # a change of identity clears it
+    try:
+        os.chdir(config.chdir)
+    except OSError as error:
+        raise AppError(f"cannot enter {config.chdir}: {(error.strerror or '').lower()}") from error
+    os.environ.update(config.env)
+
+
+def import_app(boot: say.Boot, unsafe: str) -> Import:
+    """Import the app, unless the configuration or an earlier try says that each worker shall. Raises `AppError`."""
+    config = boot.config
+    if unsafe:
+        return Import(None, f"the import left {unsafe}", 0)
+    if config.preload == "never":
+        return Import(None, "preload is never", 0)
+    start = clock.monotonic()
+    fd = logs.STDERR if boot.log_fd is None else boot.log_fd
+    faulthandler.dump_traceback_later(config.boot_timeout_s * DUMP_BEFORE_TIMEOUT, file=fd)
+    try:
+        app = load_app(config.app, factory=config.factory, interface=config.interface, app_dir=config.app_dir)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+    return Import(app, "", round((clock.monotonic() - start) * 1000))
+
+
+def _hear_boot(
+    channel: Channel, reader: Reader[say.MasterToZygote], saved: bytes | None
+) -> tuple[say.Boot | None, list[say.MasterToZygote]]:
+    """The first message, and those that came right behind it; None if the master is gone."""
+    data = saved
+    while True:
+        if data is None:
+            _wait_readable(channel)
+            data = channel.receive()
+        if data is None:
+            return None, []
+        heard = reader.feed(data)
+        data = None
+        if heard:
+            boot = heard[0]
+            assert isinstance(boot, say.Boot), "the master speaks first, and says Boot"
+            return boot, heard[1:]
+
+
+def _wait_readable(channel: Channel) -> None:
+    with selectors.DefaultSelector() as selector:
+        selector.register(channel, selectors.EVENT_READ)
+        selector.select()
+
+
+def _start_over(channel_fd: int, boot: say.Boot, why: str) -> None:
+    """The import made this process unfit to fork: become a new interpreter that leaves the import to its workers.
+
+    Same pid, same channel: to the master nothing happened but time.
+    """
+    with tempfile.TemporaryFile() as file:
+        file.write(encode(boot))
+        file.flush()
+        kept = [channel_fd, file.fileno(), *boot.listener_fds, boot.scoreboard_fd]
+        if boot.log_fd is not None:
+            kept.append(boot.log_fd)
+        argv = [sys.argv[1], str(channel_fd), str(file.fileno()), why]
+        processes.replace_python(ZYGOTE_CODE, argv, kept)
+
+
+def _read_saved(fd: int) -> bytes:
+    os.lseek(fd, 0, os.SEEK_SET)
+    with open(fd, "rb") as file:
+        return file.read()
+
+
+class Zygote:
+    """Ready to fork. Its only state is which children it has."""
+
+    def __init__(
+        self, boot: say.Boot, app: LoadedApp | None, channel: Channel, reader: Reader[say.MasterToZygote]
+    ) -> None:
+        self._boot = boot
+        self._app = app
+        self._channel = channel
+        self._reader = reader
+        self._serials: dict[int, int] = {}
+        """pid → serial of every child not reaped yet."""
+        self._inbox = signals.SignalInbox([signal.SIGCHLD])
+        self._is_leaving = False
+        self._kill_at: float | None = None
+
+    def run(self, waiting: list[say.MasterToZygote]) -> Errand | None:
+        """Fork and reap until told to leave and the last child is gone. Returns an errand in a forked child."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._inbox, selectors.EVENT_READ)
+            selector.register(self._channel, selectors.EVENT_READ)
+            while True:
+                for message in waiting:
+                    if (errand := self._obey(message)) is not None:
+                        selector.close()
+                        return errand
+                waiting = []
+                if self._is_leaving and not self._serials:
+                    return None
+                ready = selector.select(self._patience())
+                self._inbox.take()
+                self._reap()
+                if any(key.fileobj is self._channel for key, _ in ready):
+                    data = self._channel.receive()
+                    if data is None:
+                        selector.unregister(self._channel)
+                        self._master_is_gone()
+                    else:
+                        waiting = self._reader.feed(data)
+                elif not ready and self._kill_at is not None:
+                    self._kill_orphans()
+                if self._channel.has_unsent():
+                    self._channel.flush()
+
+    def _patience(self) -> float | None:
+        if self._kill_at is not None:
+            return max(0.0, self._kill_at - clock.monotonic())
+        return 0.05 if self._channel.has_unsent() else None
+
+    def _obey(self, message: say.MasterToZygote) -> Errand | None:
+        match message:
+            case say.Fork():
+                return self._fork(message)
+            case say.ReopenLog():
+                fd = self._channel.take_fd()
+                if fd is not None:
+                    if self._boot.log_fd is not None:
+                        os.dup2(fd, self._boot.log_fd, inheritable=False)
+                    os.close(fd)
+            case say.Leave():
+                self._leave()
+            case say.Boot():
+                raise AssertionError("a zygote boots once")
+        return None
+
+    def _fork(self, message: say.Fork) -> Errand | None:
+        fd = self._channel.take_fd()
+        assert fd is not None, "Fork carries the worker's end of its channel"
+        try:
+            pid = processes.fork()
+        except OSError as error:
+            self._channel.send(encode(say.ForkFailed(message.serial, f"cannot fork: {error.strerror}")))
+            os.close(fd)
+            return None
+        if pid == 0:
+            self._inbox.close()
+            self._channel.close()
+            signals.restore(signal.SIGCHLD)
+            return Errand(self._boot, self._app, message, fd)
+        os.close(fd)
+        self._serials[pid] = message.serial
+        # Opened before anybody can reap it, so it cannot mean a later process with the same pid.
+        pidfd = processes.open_pidfd(pid)
+        self._channel.send(encode(say.Forked(message.serial, pid, pidfd is not None)), pidfd)
+        if pidfd is not None:
+            os.close(pidfd)
+        return None
+
+    def _reap(self) -> None:
+        for pid in list(self._serials):  # never waitpid(-1): the app's import may have children of its own
+            if (ended := processes.reap(pid)) is not None:
+                serial = self._serials.pop(pid)
+                self._channel.send(encode(say.Reaped(serial, pid, ended.status)))
+
+    def _leave(self) -> None:
+        self._is_leaving = True
+        titles.set_title(f"prefork: zygote {self._boot.config.name} gen={self._boot.gen} leaving")
+        for fd in self._boot.listener_fds:
+            os.close(fd)
+        self._boot = say.Boot(
+            self._boot.gen, self._boot.config, (), self._boot.scoreboard_fd, self._boot.log_fd
+        )
+
+    def _master_is_gone(self) -> None:
+        if not self._is_leaving:
+            self._leave()
+        self._kill_at = clock.monotonic() + ORPHAN_GRACE_S
+
+    def _kill_orphans(self) -> None:
+        for pid in self._serials:
+            processes.send_signal(pid, None, signal.SIGKILL)
+        self._kill_at = clock.monotonic() + 1.0
