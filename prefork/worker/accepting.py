@@ -1,0 +1,108 @@
+"""The accept path: poll the inherited listeners, take one connection per wake-up, give it to the service.
+
+One at a time, because whoever is woken first must not take the whole queue while the others wake in vain. `listen()`
+is never called again here: that would reset the backlog the master asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+from collections.abc import Sequence
+
+from prefork.serve.service import Service
+
+logger = logging.getLogger("prefork.worker")
+
+OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+PAUSE_S = 0.1
+"""Without descriptors a ready listener would wake us for ever: look again this much later."""
+COMPLAIN_EVERY_S = 10.0
+
+
+class Acceptor:
+    """Takes connections off the listeners. Owned by the worker's loop thread."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, service: Service, listener_fds: Sequence[int]
+    ) -> None:
+        self._loop = loop
+        self._open_connection = service.open_connection
+        self._listeners = [socket.socket(fileno=fd) for fd in listener_fds]
+        self._connecting: set[asyncio.Task[object]] = set()
+        self._is_polling = False
+        self._complained_at = -COMPLAIN_EVERY_S
+
+    def start(self) -> None:
+        """Poll."""
+        for sock in self._listeners:
+            self._loop.add_reader(sock.fileno(), self._accept, sock)
+        self._is_polling = True
+
+    def pause(self) -> None:
+        """Leave rotation: what waits in the backlog is for the others."""
+        for sock in self._listeners:
+            self._loop.remove_reader(sock.fileno())
+        self._is_polling = False
+
+    def finish(self) -> None:
+        """Nobody else will: take everything that waits in the backlog, then close our copies."""
+        self.pause()
+        for sock in self._listeners:
+            while self._accept(sock):
+                pass
+        self.close()
+
+    def close(self) -> None:
+        """Close our copies of the listeners. Twice is fine."""
+        if self._is_polling:
+            self.pause()
+        for sock in self._listeners:
+            sock.close()
+        self._listeners = []
+
+    async def wait_connected(self) -> None:
+        """Return when every accepted socket has become a connection, or has failed to."""
+        while self._connecting:
+            await asyncio.wait(self._connecting)
+
+    def _accept(self, listener: socket.socket) -> bool:
+        """One connection; False if there was none to take."""
+        try:
+            sock, _addr = listener.accept()
+        except (BlockingIOError, InterruptedError):
+            return False  # another worker was quicker
+        except ConnectionError:
+            return True  # that client left before its turn; see accept(2)
+        except OSError as error:
+            self._hold_off(error)
+            return False
+        sock.setblocking(False)
+        task = self._loop.create_task(self._connect(sock))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+        return True
+
+    async def _connect(self, sock: socket.socket) -> None:
+        try:
+            await self._loop.connect_accepted_socket(self._open_connection, sock)
+        except OSError:  # it left while we connected it
+            sock.close()
+        except Exception:
+            logger.exception("a connection could not be opened")
+            sock.close()
+
+    def _hold_off(self, error: OSError) -> None:
+        now = self._loop.time()
+        if now - self._complained_at >= COMPLAIN_EVERY_S:
+            self._complained_at = now
+            logger.warning("cannot accept: %s", error.strerror)
+        if self._is_polling:
+            self.pause()
+            self._loop.call_later(PAUSE_S, self._resume)
+
+    def _resume(self) -> None:
+        if self._listeners and not self._is_polling:
+            self.start()

@@ -1,0 +1,279 @@
+"""The worker's life: boot, say READY, accept and beat until told to drain or to quit, say the last word, exit.
+
+Never decides about other workers and never blocks the loop itself. Its loop thread is the app's loop thread: a beat
+that stops means that the app holds the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import random
+import signal
+import socket
+
+import prefork
+from prefork.config.model import Config, LoopChoice
+from prefork.errors import EXIT_APP, EXIT_OK, AppError, ProtocolError
+from prefork.identity import Worker
+from prefork.ipc import messages as say
+from prefork.ipc.codec import encode, read_from_master_as_worker
+from prefork.serve.app import LoadedApp, load_app
+from prefork.serve.opening import open_service
+from prefork.serve.service import Service
+from prefork.serve.settings import ServeSettings
+from prefork.system import clock, processes, signals, titles
+from prefork.system.channel import Channel
+from prefork.system.scoreboard import Scoreboard
+from prefork.worker.accepting import Acceptor
+from prefork.worker.beating import Heart
+from prefork.worker.errand import Errand
+
+logger = logging.getLogger("prefork.worker")
+
+ORPHAN_DRAIN_S = 8.0
+"""When the master is gone, nobody will take over and nobody holds a deadline but us."""
+CUT_MARGIN = 0.1
+"""This share of the graceful time is kept for the app's own shutdown after the last connection is cut."""
+QUICK_SHUTDOWN_S = 1.0
+
+
+def run_worker(errand: Errand) -> int:
+    """Serve until the end; returns the exit code."""
+    born = clock.monotonic()
+    channel = Channel(socket.socket(fileno=errand.channel_fd))
+    identify(errand)
+    write_fd = _offer_stacks(channel)
+    try:
+        app = errand.app or _import_app(errand.boot.config)
+        loop = make_loop(errand.boot.config.loop)
+        asyncio.set_event_loop(loop)
+        life = Life(errand, app, channel, loop, born)
+        code = loop.run_until_complete(life.live())
+        _close_loop(loop)
+    except AppError as error:
+        channel.send(encode(say.BootFailed(error.message, tuple(error.hints), error.traceback)))
+        channel.flush()
+        return EXIT_APP
+    finally:
+        os.close(write_fd)
+    return code
+
+
+def identify(errand: Errand) -> None:
+    """Tell the app, the process list and the random generator which worker this is."""
+    fork = errand.fork
+    pid = processes.get_pid()
+    # The import of the subpackage of the same name put a module there.
+    prefork.worker = Worker(slot=fork.slot, generation=errand.boot.gen, pid=pid, count=fork.count)
+    os.environ["PREFORK_WORKER_ID"] = str(fork.slot)
+    show_state(errand, "booting")
+    random.seed()  # else every worker forked from one zygote rolls the same dice
+
+
+def show_state(errand: Errand, state: str) -> None:
+    """Put the worker's state into its process title."""
+    titles.set_title(
+        f"prefork: worker {errand.boot.config.name} slot={errand.fork.slot} gen={errand.boot.gen} {state}"
+    )
+
+
+def make_loop(choice: LoopChoice) -> asyncio.AbstractEventLoop:
+    """uvloop where it is installed, unless asked otherwise. Raises `AppError` if it was asked for and is missing."""
+    if choice != "asyncio":
+        try:
+            import uvloop  # noqa: PLC0415 optional
+        except ImportError:
+            if choice == "uvloop":
+                raise AppError("--loop uvloop: uvloop is not installed", "pip install uvloop") from None
+            logger.info("no uvloop, using asyncio")
+        else:
+            return uvloop.new_event_loop()
+    return asyncio.new_event_loop()
+
+
+def settings_of(config: Config) -> ServeSettings:
+    """The part of the configuration that serving needs."""
+    return ServeSettings(
+        threads=config.threads,
+        multiprocess=config.workers > 1,
+        root_path=config.root_path,
+        keep_alive_s=config.keep_alive_s,
+        header_timeout_s=config.header_timeout_s,
+        limit_request_line_bytes=config.limit_request_line_bytes,
+        limit_request_fields=config.limit_request_fields,
+        limit_request_field_size_bytes=config.limit_request_field_size_bytes,
+        limit_request_body_bytes=config.limit_request_body_bytes,
+        server_header=config.server_header,
+        date_header=config.date_header,
+    )
+
+
+def _offer_stacks(channel: Channel) -> int:
+    """Open the pipe that stacks are dumped into and give its other end to the master. Returns our end."""
+    read_fd, write_fd = os.pipe()
+    os.set_blocking(write_fd, False)  # a dump longer than the pipe is cut, never waited for
+    signals.dump_stacks_into(write_fd)
+    channel.send(encode(say.Stacks()), read_fd)
+    os.close(read_fd)
+    return write_fd
+
+
+def _import_app(config: Config) -> LoadedApp:
+    return load_app(config.app, factory=config.factory, interface=config.interface, app_dir=config.app_dir)
+
+
+def _close_loop(loop: asyncio.AbstractEventLoop) -> None:
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        loop.run_until_complete(asyncio.wait(tasks, timeout=QUICK_SHUTDOWN_S))
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.close()
+
+
+class Life:
+    """One worker between READY and its end. Everything here runs on the loop's thread."""
+
+    def __init__(
+        self,
+        errand: Errand,
+        app: LoadedApp,
+        channel: Channel,
+        loop: asyncio.AbstractEventLoop,
+        born: float,
+    ) -> None:
+        self._errand = errand
+        self._app = app
+        self._channel = channel
+        self._loop = loop
+        self._born = born
+        self._reader = read_from_master_as_worker()
+        self._service: Service = open_service(app.app, app.interface, settings_of(errand.boot.config), loop)
+        self._acceptor = Acceptor(loop, self._service, errand.boot.listener_fds)
+        scoreboard = Scoreboard(errand.boot.scoreboard_fd)
+        self._heart = Heart(loop, scoreboard.row(errand.fork.row), self._service.counters, channel.flush)
+        self._orders: asyncio.Queue[say.Drain | say.Quit] = asyncio.Queue()
+        self._is_draining = False
+
+    async def live(self) -> int:
+        """Boot, serve, drain. Returns the exit code; raises `AppError` if the app refuses to start."""
+        loop = self._loop
+        loop.add_reader(self._channel.fileno(), self._hear)
+        loop.add_signal_handler(signal.SIGTERM, self._leave_alone, "SIGTERM")
+        for number in (signal.SIGINT, signal.SIGQUIT):
+            loop.add_signal_handler(number, self._orders.put_nowait, say.Quit())
+        booting = loop.create_task(self._service.start_up())
+        order = loop.create_task(self._orders.get())
+        await asyncio.wait({booting, order}, return_when=asyncio.FIRST_COMPLETED)
+        if not booting.done():
+            booting.cancel()
+            await asyncio.wait({booting})
+            return EXIT_OK
+        booting.result()
+        gc.freeze()
+        self._heart.start()
+        if not order.done():
+            self._acceptor.start()
+            show_state(self._errand, "ready")
+            boot_ms = round((clock.monotonic() - self._born) * 1000)
+            self._channel.send(encode(say.Ready(boot_ms, self._app.interface, self._app.where)))
+        await self._obey(await order)
+        return EXIT_OK
+
+    async def _obey(self, order: say.Drain | say.Quit) -> None:
+        """End as ordered; a second order while draining (the stop of the whole service, or a quick one) counts."""
+        lost = 0
+        if isinstance(order, say.Drain):
+            lost = await self._drain(order)
+        else:
+            self._acceptor.close()
+            lost = self._service.cut()
+        quick = isinstance(order, say.Quit)
+        if lost:
+            logger.warning("requests cut", extra=self._who() | {"lost": lost})
+        try:
+            limit_s = QUICK_SHUTDOWN_S if quick else self._errand.boot.config.graceful_timeout_s
+            await asyncio.wait_for(self._service.shut_down(), limit_s)
+        except asyncio.TimeoutError:
+            logger.warning("the app's shutdown did not end", extra=self._who())
+        self._heart.stop()
+        self._channel.send(encode(say.Drained(lost)))
+
+    async def _drain(self, order: say.Drain) -> int:
+        """Returns how many requests had to be cut."""
+        loop = self._loop
+        show_state(self._errand, "draining")
+        if order.last:
+            self._acceptor.finish()
+        else:
+            self._acceptor.pause()
+        self._service.drain()
+        drained = loop.create_task(self._wait_drained())
+        deadline = loop.time() + order.graceful_s * (1 - CUT_MARGIN)
+        while not drained.done():
+            again = loop.create_task(self._orders.get())
+            await asyncio.wait(
+                {drained, again},
+                timeout=max(0.0, deadline - loop.time()),
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if not again.done():
+                again.cancel()
+                break
+            newer = again.result()
+            if isinstance(newer, say.Quit):
+                break
+            if newer.last:
+                self._acceptor.finish()
+            deadline = min(deadline, loop.time() + newer.graceful_s * (1 - CUT_MARGIN))
+        self._acceptor.close()
+        if drained.done():
+            return 0
+        drained.cancel()
+        return self._service.cut()
+
+    async def _wait_drained(self) -> None:
+        # First those that were accepted and are not connected yet: they do not count as open.
+        await self._acceptor.wait_connected()
+        await self._service.wait_drained()
+
+    def _hear(self) -> None:
+        data = self._channel.receive()
+        if data is None:
+            self._loop.remove_reader(self._channel.fileno())
+            self._orphaned()
+            return
+        try:
+            messages = self._reader.feed(data)
+        except ProtocolError:
+            logger.exception("the master spoke nonsense")
+            self._orphaned()
+            return
+        for message in messages:
+            if isinstance(message, say.ReopenLog):
+                fd = self._channel.take_fd()
+                if fd is not None:
+                    if self._errand.boot.log_fd is not None:
+                        os.dup2(fd, self._errand.boot.log_fd, inheritable=False)
+                    os.close(fd)
+            else:
+                self._orders.put_nowait(message)
+
+    def _orphaned(self) -> None:
+        """EOF means the master died: drain, and let nobody linger on the port."""
+        logger.error("the master is gone, draining", extra=self._who())
+        # The loop may be about to hang in the app: a watchdog outside of the interpreter ends us then.
+        signals.exit_after(ORPHAN_DRAIN_S + 1)
+        self._orders.put_nowait(say.Drain("master gone", ORPHAN_DRAIN_S, last=True))
+
+    def _leave_alone(self, reason: str) -> None:
+        """A SIGTERM sent to this worker: drain, and have the master fill the slot meanwhile."""
+        self._channel.send(encode(say.Draining(reason)))
+        self._orders.put_nowait(say.Drain(reason, self._errand.boot.config.graceful_timeout_s, last=False))
+
+    def _who(self) -> dict[str, object]:
+        return {"slot": self._errand.fork.slot, "gen": self._errand.boot.gen}
