@@ -1,0 +1,18 @@
+"""Which part of the configuration the Arbiter decides by."""
+
+from __future__ import annotations
+
+from prefork.config.model import Config
+from prefork.core.policy import Policy
+
+
+def policy_of(config: Config) -> Policy:
+    """The Arbiter's view of a configuration."""
+    return Policy(
+        workers=config.workers,
+        timeout_s=config.timeout_s,
+        boot_timeout_s=config.boot_timeout_s,
+        graceful_timeout_s=config.graceful_timeout_s,
+        min_uptime_s=config.min_uptime_s,
+        max_restarts=config.max_restarts,
+    )
