@@ -1,0 +1,38 @@
+"""Put an app behind the `Service` of its interface: the only place that knows all four.
+
+Each is imported when it is asked for, so a stream server never loads the HTTP side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+from prefork.config.model import Interface
+from prefork.serve.service import Service
+from prefork.serve.settings import ServeSettings
+
+
+def open_service(
+    app: object, interface: Interface, settings: ServeSettings, loop: asyncio.AbstractEventLoop
+) -> Service:
+    """The service of one worker, on its `loop`; nothing of the app's has run yet."""
+    # The interface was told from the app's signature at load, or by the user: no type can say more.
+    callee = cast("Any", app)
+    match interface:
+        case "asgi":
+            from prefork.serve.asgi import AsgiService  # noqa: PLC0415
+
+            return AsgiService(callee, settings, loop)
+        case "wsgi":
+            from prefork.serve.wsgi import WsgiService  # noqa: PLC0415
+
+            return WsgiService(callee, settings, loop)
+        case "stream":
+            from prefork.serve.stream import StreamService  # noqa: PLC0415
+
+            return StreamService(callee, settings, loop)
+        case "protocol":
+            from prefork.serve.protocol import ProtocolService  # noqa: PLC0415
+
+            return ProtocolService(callee, settings, loop)
