@@ -16,7 +16,7 @@ import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from prefork.config.model import Interface, InterfaceChoice
 from prefork.errors import AppError
@@ -49,15 +49,16 @@ def load_app(
     wanted = _parse_target(target, _make_absolute(app_dir))
     module = _import_module(wanted)
     name = wanted.attribute or _find_obvious(module, wanted, factory=factory)
-    where = f"{wanted.module}:{name}"
-    app = _get_attribute(module, wanted.module, name, wanted.root)
+    app = _get_attribute(module, wanted, name)
+    called = "()" if factory or wanted.is_called or (wanted.attribute is None and name in FACTORIES) else ""
+    written = f"{wanted.place}:{name}"  # in messages: what can be typed again, also when it is a path
     if not callable(app):
-        near = hint_attribute(module, wanted.module, name)
-        raise AppError(f"{where} is {name_type(app)}, not an app: it cannot be called", *near)
-    if factory or wanted.is_called or (wanted.attribute is None and name in FACTORIES):
-        app = _call_factory(app, where, wanted.root)
-        where += "()"
-    return LoadedApp(app, settle_interface(app, where, interface), where, _find_file(module))
+        near = hint_attribute(module, wanted.place, name)
+        raise AppError(f"{written} is {name_type(app)}, not an app: it cannot be called", *near)
+    if called:
+        app = _call_factory(app, written, wanted.root)
+    settled = settle_interface(app, written + called, interface)
+    return LoadedApp(app, settled, f"{wanted.module}:{name}{called}", _find_file(module))
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,24 +185,24 @@ def _find_obvious(module: types.ModuleType, wanted: _Target, *, factory: bool) -
                 f"{wanted.module} has more than one app: {', '.join(there)}",
                 f"say which: {wanted.place}:{next(iter(there))}",
             )
-    found = hint_attribute(module, wanted.module, "app")
+    found = hint_attribute(module, wanted.place, "app")
     raise AppError(
         f"no app, application, handler or create_app in {wanted.module} ({_find_file(module)})",
         *(found or ("say what to serve: module:attr",)),
     )
 
 
-def _get_attribute(module: types.ModuleType, where: str, name: str, root: Path) -> object:
-    value: object = module
+def _get_attribute(module: types.ModuleType, wanted: _Target, name: str) -> object:
+    where, value = wanted.module, cast("object", module)
     for part in name.split("."):
         try:
             value = getattr(value, part)
         except AttributeError:
             holder = _find_file(module) if value is module else name_type(value)
-            hints = hint_attribute(module, module.__name__, name)
+            hints = hint_attribute(module, wanted.place, name)
             raise AppError(f'no attribute "{part}" in {where} ({holder})', *hints) from None
         except BaseException as error:  # noqa: BLE001  a module's __getattr__ is the user's code
-            blame = find_blame(error, root)
+            blame = find_blame(error, wanted.root)
             raise AppError(f"{where}:{name} raised {blame.line}", traceback=blame.traceback) from None
         where += f"{'.' if ':' in where else ':'}{part}"
     return value
