@@ -1,0 +1,262 @@
+"""One ASGI request: the scope, `receive` and `send`, and what becomes of an app that fails.
+
+`send` gives the head to the wire together with the first piece of the body, in one write; an app that suspends
+between the two has its head sent when it does. The object, its `receive` and its `send` serve the connection's next
+request too, but only if the app has let go of them: who keeps a `send` must never reach another's response.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import MutableMapping
+from sys import getrefcount
+from typing import TYPE_CHECKING, Any
+
+from prefork.serve.exchange import ClientDisconnectedError, Exchange, Phase
+from prefork.serve.http import HttpConnection
+from prefork.serve.response import CONTINUE, render_fields, render_status_line
+
+if TYPE_CHECKING:
+    from prefork.serve.asgi import AsgiService
+
+logger = logging.getLogger("prefork.worker")
+
+UNREAD_HIGH_BYTES = 65536
+"""A body that the app has not read yet: past this the client is stopped."""
+SLICE_BYTES = 1 << 20
+"""A single message's body is handed over in slices of this, so that a slow client holds one slice in memory."""
+
+_AWAITED, _HEAD, _BODY, _DONE = Phase.AWAITED, Phase.HEAD, Phase.BODY, Phase.DONE
+_VERSIONS = {"version": "3.0", "spec_version": "2.4"}
+
+
+class AsgiExchange(Exchange):
+    """One request at a time, from its head to the return of the app."""
+
+    __slots__ = (
+        "_disconnect_told",
+        "_first_step",
+        "_parts",
+        "_receive",
+        "_request_told",
+        "_scope",
+        "_send",
+        "_service",
+        "_unread_bytes",
+        "_waiters",
+    )
+
+    def __init__(self, connection: HttpConnection, service: AsgiService) -> None:
+        super().__init__(connection, service.clock, connection.transport.write)
+        self._service = service
+        self._parts: list[bytes] = []
+        self._unread_bytes = 0
+        self._waiters: list[asyncio.Future[None]] = []
+        self._request_told = False
+        self._disconnect_told = False
+        self._first_step = False
+        self._receive = self.receive
+        self._send = self.send
+        self._scope: dict[str, Any] = {
+            "type": "http",
+            "asgi": _VERSIONS.copy(),
+            "server": connection.server,
+            "client": connection.client,
+            "scheme": connection.scheme,
+            "root_path": service.root_path,
+            "extensions": {},
+        }
+
+    # From the connection.
+
+    def begin(self) -> None:
+        service = self._service
+        scope = self._scope.copy()
+        scope["http_version"] = self.version
+        scope["method"] = self.method
+        scope["headers"] = self.headers
+        scope["query_string"] = self.query
+        scope["state"] = service.state.copy()
+        if service.root_path:
+            scope["path"] = service.root_path + self.path
+            scope["raw_path"] = service.raw_root_path + self.raw_path
+        else:
+            scope["path"] = self.path
+            scope["raw_path"] = self.raw_path
+        self._first_step = True
+        service.stepper.start(self._run(scope))
+        self._first_step = False
+        if self.phase is _HEAD:
+            self._put_late_head()
+
+    def take_body(self, data: bytes) -> None:
+        if self.phase is _DONE:
+            self.connection.drop_body(self, self.body_read_bytes)
+            return
+        self._parts.append(data)
+        self._unread_bytes += len(data)
+        if self._unread_bytes > UNREAD_HIGH_BYTES:
+            self.connection.pause_reading()
+        self._wake()
+
+    def end_body(self) -> None:
+        if self.phase is _DONE:
+            self.connection.end_dropped_body(self)
+        else:
+            self._wake()
+
+    def lose(self) -> None:
+        self._wake()
+
+    def hang_up(self) -> None:
+        self._wake()
+
+    def resume_writing(self) -> None:
+        pass  # senders wait at the connection
+
+    def _wake(self) -> None:
+        waiters = self._waiters
+        if waiters:
+            self._waiters = []
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    # The app's call.
+
+    async def _run(self, scope: MutableMapping[str, Any]) -> None:
+        try:
+            await self._service.app(scope, self._receive, self._send)
+        except GeneratorExit:
+            raise  # the loop is gone; there is nobody to answer
+        except BaseException as exc:  # noqa: BLE001 - also SystemExit: an app ends its request, never its worker
+            self._fail(exc)
+        else:
+            if self.phase is not _DONE and not self.gone:
+                self._fail(None)
+            # An app that kept receive or send must find them dead, not serving somebody else.
+            if getrefcount(self._send) == _UNKEPT and getrefcount(self._receive) == _UNKEPT:
+                self._offer_again()
+
+    def _offer_again(self) -> None:
+        if self.phase is _DONE and self.body_complete and not self.gone:
+            self.recycle()
+            if self._parts:
+                self._parts = []
+            self._unread_bytes = 0
+            self._request_told = False
+            self._disconnect_told = False
+            self.connection.spare = self
+
+    def _fail(self, exc: BaseException | None) -> None:
+        """The app raised, or returned without a complete response."""
+        if isinstance(exc, ClientDisconnectedError) and (self.gone or self._disconnect_told):
+            return  # what send() raised came back: not the app's fault
+        if exc is None:
+            logger.error("the app returned without a complete response path=%r", self.path)
+        else:
+            logger.error("the app raised method=%s path=%r", self.method, self.path, exc_info=exc)
+        self.answer_failure()
+
+    async def receive(self) -> MutableMapping[str, Any]:
+        """The next piece of the body (`http.request`), or `http.disconnect`; suspends until there is one."""
+        while not self.gone and self.phase is not _DONE:
+            if not self._request_told:
+                if self._parts or self.body_complete:
+                    return self._take_request()
+                if self.expects_continue:
+                    self.expects_continue = False
+                    if self.phase is not _BODY:
+                        self.emit(CONTINUE)
+            elif self.connection.is_hung_up():
+                break
+            waiter = self._service.loop.create_future()
+            self._waiters.append(waiter)
+            await waiter
+        self._disconnect_told = True
+        return {"type": "http.disconnect"}
+
+    def _take_request(self) -> MutableMapping[str, Any]:
+        parts = self._parts
+        body = b""
+        if parts:
+            body = parts[0] if len(parts) == 1 else b"".join(parts)
+            self._parts = []
+            self._unread_bytes = 0
+            self.connection.resume_reading()
+        more = not self.body_complete
+        self._request_told = not more
+        return {"type": "http.request", "body": body, "more_body": more}
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        """Take a message of the response. Suspends while the client is slow.
+
+        Raises `ClientDisconnectedError` (an OSError) once the client is gone, ValueError or TypeError for what must
+        not reach the wire, RuntimeError for a message out of turn.
+        """
+        if self.gone or (self._disconnect_told and self.phase is not _DONE):
+            raise ClientDisconnectedError("the client is gone")
+        kind = message["type"]
+        if kind == "http.response.body":
+            if self.phase is _AWAITED or self.phase is _DONE:
+                raise RuntimeError(f"unexpected ASGI message {kind!r}: the response is {self.phase.name.lower()}")
+            body = message.get("body", b"")
+            last = not message.get("more_body", False)
+            if len(body) > SLICE_BYTES:
+                await self._send_sliced(body, last=last)
+                return
+            self._put(body, last=last)
+            if self.connection.write_paused and not last:
+                await self.connection.wait_writable()
+        elif kind == "http.response.start":
+            if self.phase is not _AWAITED:
+                raise RuntimeError(f"unexpected ASGI message {kind!r}: the response has started")
+            status = message["status"]
+            head, length, flags = render_fields(
+                render_status_line(status), message.get("headers", ()), self._service.header_kinds
+            )
+            self.set_head(head, length, flags, status)
+            if not self._first_step:
+                self._service.loop.call_soon(self._put_late_head)
+        else:
+            raise RuntimeError(f"unexpected ASGI message {kind!r}")
+
+    def _put(self, body: bytes, *, last: bool) -> None:
+        try:
+            self.put(body, last=last)
+        except ValueError:
+            if self.phase is not _HEAD:
+                self.connection.cut()  # what is on the wire cannot be made true any more
+            raise
+        if last:
+            self.connection.finish(self)
+
+    async def _send_sliced(self, body: bytes, *, last: bool) -> None:
+        if last:
+            self.settle_length(len(body))
+        view = memoryview(body)
+        for at in range(0, len(view), SLICE_BYTES):
+            end = at + SLICE_BYTES
+            self._put(view[at:end], last=last and end >= len(view))
+            if self.connection.write_paused and not (last and end >= len(view)):
+                await self.connection.wait_writable()
+
+    def _put_late_head(self) -> None:
+        """The app is taking its time over the body: let the client see the head."""
+        if self.phase is _HEAD and not self.gone:
+            self.put_head()
+
+
+class _Probe:
+    __slots__ = ("_method",)
+
+    def __init__(self) -> None:
+        self._method = self.method
+
+    def method(self) -> int:
+        return getrefcount(self._method)
+
+
+_UNKEPT = _Probe().method()
+"""What `getrefcount` says of a bound method that only its own slot holds, on this interpreter."""

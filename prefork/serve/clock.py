@@ -1,0 +1,61 @@
+"""What time is it, for everyone on this loop, without asking the kernel per request?
+
+`refresh()` is called by the service's tick; connections only read attributes. `now` is the loop's clock at the
+last tick, so an age measured with it is short by at most one tick, and a deadline is never early. The `Date` and
+`Server` lines are rendered when the second changes, as the ready-made tail of a response head.
+
+It must never arm a timer of its own: who owns the tick decides how often it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from email.utils import formatdate
+
+CLOSE_LINE = b"Connection: close\r\n"
+KEEP_ALIVE_LINE = b"Connection: keep-alive\r\n"
+
+
+class Clock:
+    """The loop's time and the end of a response head, both as of the last tick."""
+
+    __slots__ = (
+        "_loop",
+        "_second",
+        "_show_date",
+        "date_line",
+        "now",
+        "server_line",
+        "tail",
+        "tail_close",
+        "tail_keep_alive",
+    )
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, show_date: bool, show_server: bool) -> None:
+        self._loop = loop
+        self._show_date = show_date
+        self._second = -1
+        self.now = 0.0
+        """Seconds on the loop's clock."""
+        self.server_line = b"Server: prefork\r\n" if show_server else b""
+        self.date_line = b""
+        self.tail = b""
+        """Date, Server and the empty line; HTTP/1.1 keeps the connection unless told otherwise (RFC 9112 §9.3)."""
+        self.tail_close = b""
+        self.tail_keep_alive = b""
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read both clocks; render the lines again when the second has changed (RFC 9110 §6.6.1)."""
+        self.now = self._loop.time()
+        second = int(time.time())
+        if second == self._second:
+            return
+        self._second = second
+        if self._show_date:
+            self.date_line = b"Date: " + formatdate(second, usegmt=True).encode("ascii") + b"\r\n"
+        lines = self.date_line + self.server_line
+        self.tail = lines + b"\r\n"
+        self.tail_close = lines + CLOSE_LINE + b"\r\n"
+        self.tail_keep_alive = lines + KEEP_ALIVE_LINE + b"\r\n"

@@ -1,0 +1,259 @@
+"""One request and its response: what was asked, and how far the answer is on the wire.
+
+The framing lives here, once for every interface: which length or coding the body has, which bodies are not sent,
+what the connection does afterwards. A response is exactly as long as it says or it is cut short visibly.
+
+It must never know sockets, tasks or threads: bytes leave through `emit`. One object serves many requests of its
+connection, one after the other; the interface's own class (`AsgiExchange`, `WsgiExchange`) says when it is free.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from prefork.serve.clock import CLOSE_LINE, KEEP_ALIVE_LINE, Clock
+from prefork.serve.response import HAS_DATE, HAS_SERVER, NO_LENGTH, WANTS_CLOSE, render_refusal
+
+if TYPE_CHECKING:
+    from prefork.serve.http import HttpConnection
+
+JOIN_BYTES = 65536
+"""A body up to so long is copied behind its head, to be one write; a longer one is worth a write of its own."""
+
+
+class ClientDisconnectedError(ConnectionError):
+    """The client is gone, or has been given up; raised to an app that goes on writing to it (an OSError)."""
+
+
+class Phase(enum.Enum):
+    """How far a response is. Only `Exchange` moves it, and only downwards, but for `recycle`."""
+
+    AWAITED = enum.auto()
+    """The app has said nothing yet; anything may still be answered."""
+    HEAD = enum.auto()
+    """The app gave its head; nothing is on the wire yet, so a failure can still be a clean 500."""
+    BODY = enum.auto()
+    """The head is on the wire, the body is not complete: a failure can only cut the connection."""
+    DONE = enum.auto()
+    """All of it was handed to the transport, or never will be."""
+
+
+_AWAITED, _HEAD, _BODY, _DONE = Phase.AWAITED, Phase.HEAD, Phase.BODY, Phase.DONE
+
+
+class Exchange:
+    """What the reader writes down of a request, and the framing of its response."""
+
+    __slots__ = (
+        "_chunked",
+        "_flags",
+        "_head",
+        "_left",
+        "_length",
+        "_no_body",
+        "body_complete",
+        "body_length_bytes",
+        "body_read_bytes",
+        "clock",
+        "closing",
+        "connection",
+        "emit",
+        "expects_continue",
+        "gone",
+        "headers",
+        "keep_alive",
+        "method",
+        "native_path",
+        "path",
+        "phase",
+        "query",
+        "raw_path",
+        "version",
+    )
+
+    def __init__(self, connection: HttpConnection, clock: Clock, emit: Callable[[bytes], None]) -> None:
+        self.connection = connection
+        self.clock = clock
+        self.emit = emit
+        self.method = ""
+        self.path = self.native_path = ""
+        self.raw_path = self.query = b""
+        self.headers: list[tuple[bytes, bytes]] = []
+        """Names in lower case, in the order they came."""
+        self.version = "1.1"
+        self.keep_alive = True
+        """The request allows another one after it."""
+        self.body_length_bytes = 0
+        """As declared; 0 without a body, `reader.CHUNKED` for chunked."""
+        self.body_read_bytes = 0
+        self.body_complete = False
+        self.expects_continue = False
+        """The client waits for a 100 before it sends the body, and has not got one."""
+        self.phase = _AWAITED
+        self.closing = False
+        """The response said, or meant, that the connection ends with it."""
+        self.gone = False
+        """The client cannot be answered any more."""
+        self._head = b""
+        self._length = NO_LENGTH
+        self._flags = 0
+        self._left = NO_LENGTH
+        self._chunked = False
+        self._no_body = False
+
+    # What the interface does with a request.
+
+    def begin(self) -> None:
+        """Call the app, or get ready to: this exchange is now the connection's current one."""
+        raise NotImplementedError
+
+    def take_body(self, data: bytes) -> None:
+        """A piece of the request's body came; it may come before `begin`."""
+        raise NotImplementedError
+
+    def end_body(self) -> None:
+        """The request's body is complete."""
+        raise NotImplementedError
+
+    def lose(self) -> None:
+        """The client is gone: tell the app, wake whoever waits."""
+        raise NotImplementedError
+
+    def hang_up(self) -> None:
+        """The client will send nothing more but may still read the answer."""
+        raise NotImplementedError
+
+    def resume_writing(self) -> None:
+        """The transport's buffer has room again."""
+        raise NotImplementedError
+
+    # The response.
+
+    def set_head(self, head: bytes, length: int, flags: int, status: int) -> None:
+        """Keep a rendered head (see `response`) until the first body bytes decide its framing."""
+        self._head = head
+        self._length = length
+        self._flags = flags
+        # RFC 9112 §6.3: these never have a body, whatever their fields say.
+        self._no_body = self.method == "HEAD" or status == 204 or status == 304
+        if status == 204 and length != NO_LENGTH:
+            raise ValueError("a 204 response has no Content-Length")  # RFC 9110 §8.6
+        self.phase = _HEAD
+
+    def put(self, body: bytes, *, last: bool) -> None:
+        """Frame and emit a piece of the body, after the head if that is still owed; `last` ends the response.
+
+        Raises ValueError when the body is not as long as `Content-Length` says: before anything of it is on the
+        wire if the mistake is already plain, else the caller must abort the connection.
+        """
+        size = len(body)
+        if self.phase is _HEAD:
+            if last and size <= JOIN_BYTES and not self._no_body:
+                length = self._length
+                if length == NO_LENGTH:
+                    head = b"%bContent-Length: %d\r\n" % (self._head, size)
+                elif length == size:
+                    head = self._head
+                else:
+                    raise ValueError(f"Content-Length is {length}, the body has {size} bytes")
+                self.phase = _DONE
+                self.emit(head + self._make_tail() + body)
+                return
+            self._put_head(size, last=last)
+        if self._no_body:
+            body = b""
+        elif self._left != NO_LENGTH:
+            self._left -= size
+            if self._left < 0:
+                raise ValueError(f"the body is longer than its Content-Length, {self._length}")
+            if last and self._left:
+                raise ValueError(f"the body is {self._left} bytes shorter than its Content-Length")
+        elif self._chunked:
+            self._put_chunk(body, last=last)
+            body = b""
+        if last:
+            self.phase = _DONE
+        if body:
+            self.emit(body)
+
+    def settle_length(self, size: int) -> None:
+        """The whole body has `size` bytes, to be put in pieces: say so in a head that does not yet say anything."""
+        if self.phase is _HEAD and self._length == NO_LENGTH and not self._no_body:
+            self._head += b"Content-Length: %d\r\n" % size
+            self._length = size
+
+    def put_head(self) -> None:
+        """Emit the head now, the body to follow: the app is taking its time."""
+        self._put_head(0, last=False)
+
+    def _put_head(self, size: int, *, last: bool) -> None:
+        head = self._head
+        if self._no_body:
+            if last and self._length == NO_LENGTH and size:  # a HEAD whose body says how long the GET's would be
+                head += b"Content-Length: %d\r\n" % size
+        elif self._length != NO_LENGTH:
+            if size > self._length or (last and size < self._length):
+                raise ValueError(f"Content-Length is {self._length}, the body has {size} bytes")
+            self._left = self._length
+        elif last:
+            head += b"Content-Length: %d\r\n" % size
+            self._left = size
+        elif self.version == "1.1":
+            head += b"Transfer-Encoding: chunked\r\n"
+            self._chunked = True
+        else:
+            self.keep_alive = False  # HTTP/1.0 ends a body of unknown length by closing (RFC 9112 §6.3)
+        self.phase = _BODY
+        self.emit(head + self._make_tail())
+
+    def _put_chunk(self, body: bytes, *, last: bool) -> None:
+        size = len(body)
+        end = b"\r\n0\r\n\r\n" if last else b"\r\n"
+        if not size:
+            if last:
+                self.emit(b"0\r\n\r\n")
+        elif size <= JOIN_BYTES:
+            self.emit(b"%x\r\n%b%b" % (size, body, end))
+        else:
+            self.emit(b"%x\r\n" % size)
+            self.emit(body)
+            self.emit(end)
+
+    def _make_tail(self) -> bytes:
+        clock = self.clock
+        flags = self._flags
+        if self.keep_alive and not flags and self.connection.may_keep_alive(self):
+            return clock.tail if self.version == "1.1" else clock.tail_keep_alive
+        if flags & WANTS_CLOSE or not self.keep_alive or not self.connection.may_keep_alive(self):
+            self.closing = True
+        tail = CLOSE_LINE if self.closing else b"" if self.version == "1.1" else KEEP_ALIVE_LINE
+        if not flags & HAS_DATE:
+            tail += clock.date_line
+        if not flags & HAS_SERVER:
+            tail += clock.server_line
+        return tail + b"\r\n"
+
+    def answer_failure(self) -> None:
+        """The app failed: a 500 if nothing is on the wire yet, else the connection is cut (RFC 9112 §8)."""
+        if self.gone or self.phase is _DONE:
+            return
+        connection = self.connection
+        if self.phase is _BODY:
+            connection.cut()
+            return
+        self.closing = not (self.keep_alive and connection.may_keep_alive(self))
+        self.phase = _DONE
+        with_body = self.method != "HEAD"
+        self.emit(render_refusal(500, self.clock, close=self.closing, with_body=with_body))
+        connection.finish(self)
+
+    def recycle(self) -> None:
+        """Forget the response, for the connection's next request."""
+        self.phase = _AWAITED
+        self.closing = False
+        self.body_read_bytes = 0
+        self._left = NO_LENGTH
+        self._chunked = False
+        self._head = b""

@@ -1,0 +1,443 @@
+"""One client connection speaking HTTP/1.1: bytes in, one exchange after the other, bytes out, and how it ends.
+
+It owns the order of things: requests are answered one at a time in the order they came, reading pauses when
+several wait, a malformed byte is answered after the answers already owed and ends the parsing for good. It never
+calls the app (the exchange does), never parses (llhttp does) and arms no timers: the service's tick calls
+`check_deadlines`.
+
+Draining closes nothing by itself. A connection that is fresh or idle keeps its normal time to speak; the response
+it then gets says `Connection: close`. A close that could meet unread input is a lingering one: half-close, then
+read until the client's end of file, so that no reset overtakes the response (RFC 9112 §9.6).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, cast
+
+import httptools
+
+from prefork.serve.exchange import ClientDisconnectedError, Exchange, Phase
+from prefork.serve.reader import PIECE_BYTES, Refusal, RequestReader
+from prefork.serve.response import render_refusal
+
+if TYPE_CHECKING:
+    from prefork.serve.http_service import HttpService
+
+logger = logging.getLogger("prefork.worker")
+
+MOST_QUEUED = 16
+"""Pipelined requests parsed ahead of the one being answered."""
+DRAIN_BYTES = 65536
+"""How much of a body that the app left unread is read to keep the connection."""
+LINGER_S = 2.0
+"""How long a half-closed connection waits for the client's end of file."""
+STALL_S = 60.0
+"""How long a client may take nothing of what waits to be written."""
+
+_DONE = Phase.DONE
+
+
+class HttpConnection(asyncio.Protocol):
+    """The protocol object of one accepted socket."""
+
+    __slots__ = (
+        "_eof",
+        "_feed",
+        "_lingering",
+        "_queue",
+        "_reading_paused",
+        "_refusal",
+        "_served",
+        "_since",
+        "_unparsed",
+        "_unwritten_bytes",
+        "_writable",
+        "client",
+        "exchange",
+        "loop",
+        "reader",
+        "scheme",
+        "server",
+        "service",
+        "spare",
+        "transport",
+        "write_paused",
+    )
+
+    transport: asyncio.Transport
+    reader: RequestReader
+
+    def __init__(self, service: HttpService) -> None:
+        self.service = service
+        self.loop = service.loop
+        self.client: tuple[str, int] | None = None
+        self.server: tuple[str, int | None] | None = None
+        self.scheme = "http"
+        self.exchange: Exchange | None = None
+        """The one being answered, until its response and its request's body are complete."""
+        self.spare: Exchange | None = None
+        """One that may be used again."""
+        self.write_paused = False
+        self._queue: deque[Exchange] = deque()
+        self._feed = _discard
+        self._since = service.clock.now
+        self._served = False
+        self._lingering = False
+        self._eof = False
+        self._reading_paused = False
+        self._refusal: int | None = None
+        self._unparsed = b""
+        self._unwritten_bytes = 0
+        self._writable: list[asyncio.Future[None]] = []
+
+    # The transport's callbacks.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport = cast(asyncio.Transport, transport)  # uvloop's do not inherit from it
+        transport.set_write_buffer_limits(high=self.service.write_high_bytes)
+        self.client, self.server = _name_ends(transport)
+        if transport.get_extra_info("sslcontext") is not None:
+            self.scheme = "https"
+        self.reader = RequestReader(self, self.service.vocabulary, self.service.settings)
+        self._feed = self.reader.parser.feed_data
+        self.service.open(self)
+
+    def data_received(self, data: bytes) -> None:
+        if len(data) > PIECE_BYTES:
+            self._feed_in_pieces(data)
+        else:
+            try:
+                self._feed(data)
+            except (httptools.HttpParserError, httptools.HttpParserUpgrade) as stop:
+                self._stop_parsing(stop, data)
+        queue = self._queue
+        if queue:
+            self._answer_queued()
+            if len(queue) > MOST_QUEUED:
+                self.pause_reading()
+        if self.reader.in_head:
+            self._watch_head(len(data))
+
+    def eof_received(self) -> bool:
+        self._eof = True
+        exchange = self.exchange
+        if self._lingering or exchange is None or not exchange.body_complete:
+            return False
+        # The client may have closed, or only finished asking: what was asked is answered all the same.
+        exchange.hang_up()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._feed = _discard
+        service = self.service
+        service.counters.in_flight -= len(self._queue)
+        self._queue.clear()
+        exchange = self.exchange
+        if exchange is not None:
+            self.exchange = None
+            if exchange.phase is not _DONE:
+                service.counters.in_flight -= 1
+            exchange.gone = True
+            exchange.lose()
+        self._wake_writers()
+        # Break the ring connection → reader → parser → reader: the collector may be off.
+        self.spare = None
+        self.reader.close()
+        service.close(self)
+
+    def pause_writing(self) -> None:
+        self.write_paused = True
+
+    def resume_writing(self) -> None:
+        self.write_paused = False
+        self._wake_writers()
+        exchange = self.exchange
+        if exchange is not None:
+            exchange.resume_writing()
+        elif self._queue:
+            self._answer_queued()
+
+    # For the reader and the exchanges.
+
+    def admit(self) -> Exchange:
+        """Queue a request whose head is complete; the reader fills in the exchange returned."""
+        exchange = self.spare
+        if exchange is None:
+            exchange = self.service.make_exchange(self)
+        else:
+            self.spare = None
+        self._queue.append(exchange)
+        self.service.counters.in_flight += 1
+        return exchange
+
+    def may_keep_alive(self, exchange: Exchange) -> bool:
+        """Whether the response whose head is being written may promise another one after it."""
+        if exchange.expects_continue and not exchange.body_complete:
+            return False  # whether the body comes is the client's guess; closing is the only safe reading
+        service = self.service
+        if not service.keeps_alive:
+            return False
+        # A request that has already come is answered, also while draining: the last of them says close.
+        return not service.draining or bool(self._queue)
+
+    def finish(self, exchange: Exchange) -> None:
+        """The exchange's response is complete: count it, and go on or close."""
+        counters = self.service.counters
+        counters.in_flight -= 1
+        counters.requests += 1
+        self._served = True
+        self._since = self.service.clock.now
+        if exchange.closing:
+            self.exchange = None
+            self._close(linger=not exchange.body_complete or self.service.draining or bool(self._queue))
+        elif exchange.body_complete:
+            self.exchange = None
+            if self._queue or self._refusal is not None or self._eof or self._reading_paused:
+                self.loop.call_soon(self._go_on)
+        else:
+            self._unread_allowed(exchange)
+
+    def cut(self) -> None:
+        """Abort: the client sees a reset, never an ending that looks right."""
+        self._feed = _discard
+        self.transport.abort()
+
+    def is_hung_up(self) -> bool:
+        """Whether the client has ended its side: gone, or only done with asking."""
+        return self._eof
+
+    def pause_reading(self) -> None:
+        """Stop the client; the kernel's buffer is the only one that grows."""
+        if not self._reading_paused and not self._eof:
+            self._reading_paused = True
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Undo `pause_reading`, unless requests still wait."""
+        if self._reading_paused and len(self._queue) <= MOST_QUEUED and not self._unparsed:
+            self._reading_paused = False
+            if not self.transport.is_closing():
+                self.transport.resume_reading()
+
+    async def wait_writable(self) -> None:
+        """Wait until the transport takes more. Raises `ClientDisconnectedError`."""
+        while self.write_paused and not self.transport.is_closing():
+            writable = self.loop.create_future()
+            self._writable.append(writable)
+            try:
+                await writable
+            finally:
+                if writable in self._writable:
+                    self._writable.remove(writable)
+        if self.transport.is_closing():
+            raise ClientDisconnectedError("the client is gone")
+
+    def _wake_writers(self) -> None:
+        for writable in self._writable:
+            if not writable.done():
+                writable.set_result(None)
+
+    # Requests in order.
+
+    def _answer_queued(self) -> None:
+        queue = self._queue
+        while queue and self.exchange is None and not self.write_paused:
+            exchange = queue.popleft()
+            self.exchange = exchange
+            exchange.begin()
+
+    def _go_on(self) -> None:
+        """After a response: the next request, the rest of what was read, or the end that was waiting for it."""
+        self._answer_queued()
+        if self.exchange is not None or self._queue or self.transport.is_closing() or self._lingering:
+            return
+        if self._unparsed:
+            data, self._unparsed = self._unparsed, b""
+            self.data_received(data)
+            if self.exchange is not None or self._queue:
+                return
+        if self._refusal is not None:
+            self._send_refusal()
+        elif self._eof:
+            self._close(linger=False)
+        else:
+            self.resume_reading()
+
+    def _unread_allowed(self, exchange: Exchange) -> None:
+        """The response is complete, the request is not: read on for a bounded while, or close."""
+        left = exchange.body_length_bytes - exchange.body_read_bytes
+        if left > DRAIN_BYTES:
+            self.exchange = None
+            self._close(linger=True)
+        else:
+            self.resume_reading()
+
+    def drop_body(self, exchange: Exchange, allowance_bytes: int) -> None:
+        """A body goes on after its response: take it within bounds."""
+        if allowance_bytes > DRAIN_BYTES and self.exchange is exchange:
+            self.exchange = None
+            self._close(linger=True)
+
+    def end_dropped_body(self, exchange: Exchange) -> None:
+        """The body that nobody read is over: the connection is free for the next request."""
+        if self.exchange is exchange:
+            self.exchange = None
+            self._since = self.service.clock.now
+            if self._queue or self._refusal is not None or self._eof or self._reading_paused:
+                self.loop.call_soon(self._go_on)
+
+    # Reading.
+
+    def _feed_in_pieces(self, data: bytes) -> None:
+        # A buffer full of tiny requests would become thousands of exchanges at once: look after each piece.
+        view = memoryview(data)
+        at = 0
+        while at < len(view):
+            if len(self._queue) > MOST_QUEUED:
+                self._unparsed = bytes(view[at:])
+                self.pause_reading()
+                return
+            piece = view[at : at + PIECE_BYTES]
+            at += PIECE_BYTES
+            try:
+                self._feed(piece)
+            except (httptools.HttpParserError, httptools.HttpParserUpgrade) as stop:
+                self._stop_parsing(stop, data[at - PIECE_BYTES : at])
+                if self._feed is _discard:
+                    return
+            if self.reader.in_head and at < len(view):
+                self._watch_head(len(piece))
+
+    def _stop_parsing(self, stop: Exception, data: bytes) -> None:
+        reader = self.reader
+        if isinstance(stop, httptools.HttpParserUpgrade):
+            reader.resume_after_upgrade()
+            self._feed = reader.parser.feed_data
+            rest = data[stop.args[0] :]
+            if rest:
+                try:
+                    self._feed(rest)
+                except (httptools.HttpParserError, httptools.HttpParserUpgrade) as again:
+                    self._stop_parsing(again, rest)
+            return
+        last = reader.exchange
+        self._feed = _discard
+        if reader.refusal is None and last is not None and last.body_complete and not last.keep_alive:
+            return  # bytes after a request that said close: never read (RFC 9112 §9.6)
+        self.service.note_bad_input(self, reader.refusal or stop, data)
+        self._refuse(reader.refusal.status if reader.refusal is not None else 400)
+
+    def _refuse(self, status: int) -> None:
+        """Answer `status` and close, after the answers already owed; parse nothing more."""
+        self._feed = _discard
+        self._refusal = status
+        self.reader.in_head = False
+        broken = self.reader.exchange
+        if broken is not None and not broken.body_complete:
+            if broken in self._queue:
+                self._queue.remove(broken)
+                self.service.counters.in_flight -= 1
+            elif broken is self.exchange:
+                self._break_off(broken)
+                return
+        if self.exchange is None and not self._queue:
+            self._send_refusal()
+
+    def _break_off(self, exchange: Exchange) -> None:
+        """The body of the request being answered turned out malformed."""
+        phase = exchange.phase
+        exchange.gone = True
+        self.exchange = None
+        if phase is _DONE:
+            self._close(linger=True)
+            return
+        self.service.counters.in_flight -= 1
+        exchange.phase = _DONE
+        exchange.lose()
+        if phase is Phase.BODY:
+            self.cut()
+        else:
+            self._send_refusal()
+
+    def _send_refusal(self) -> None:
+        status = self._refusal
+        if status is not None and not self.transport.is_closing():
+            self.transport.write(render_refusal(status, self.service.clock))
+            self._close(linger=True)
+
+    def _watch_head(self, grown_bytes: int) -> None:
+        reader = self.reader
+        if reader.head_size_bytes == 0:
+            self._since = self.service.clock.now
+        try:
+            reader.check_partial_head(grown_bytes)
+        except Refusal as refusal:
+            self.service.note_bad_input(self, refusal, b"")
+            self._refuse(refusal.status)
+
+    # The end.
+
+    def _close(self, *, linger: bool) -> None:
+        self._feed = _discard
+        self._unparsed = b""
+        self.service.counters.in_flight -= len(self._queue)
+        self._queue.clear()
+        self._since = self.service.clock.now
+        transport = self.transport
+        if transport.is_closing():
+            return
+        if linger and not self._eof and transport.can_write_eof():
+            self._lingering = True
+            transport.write_eof()
+            self.resume_reading()
+        else:
+            transport.close()
+
+    def check_deadlines(self, now: float) -> None:
+        """Called at every tick: end what has waited too long. `now` is in seconds of the loop's clock."""
+        waited = now - self._since
+        unwritten = self.transport.get_write_buffer_size()
+        if unwritten:
+            if unwritten != self._unwritten_bytes:
+                self._since = now
+            elif waited > STALL_S:
+                self.cut()
+            self._unwritten_bytes = unwritten
+            return
+        if self._lingering:
+            if waited > LINGER_S:
+                self.transport.abort()
+            return
+        exchange = self.exchange
+        if exchange is not None:
+            if exchange.phase is _DONE and waited > LINGER_S:  # a rest of a body that does not come
+                self._close(linger=False)
+            return
+        if self._queue or self.transport.is_closing():
+            return
+        settings = self.service.settings
+        if self.reader.in_head:
+            if 0 < settings.header_timeout_s < waited:
+                self._refuse(408)
+        elif waited > (settings.keep_alive_s if self._served else settings.header_timeout_s or waited):
+            self.transport.close()
+
+
+def _discard(data: bytes) -> None:
+    """Stands in for the parser once nothing more may be parsed."""
+
+
+def _name_ends(
+    transport: asyncio.Transport,
+) -> tuple[tuple[str, int] | None, tuple[str, int | None] | None]:
+    peer = transport.get_extra_info("peername")
+    own = transport.get_extra_info("sockname")
+    client = (str(peer[0]), int(peer[1])) if isinstance(peer, (tuple, list)) else None
+    if isinstance(own, (tuple, list)):
+        return client, (str(own[0]), int(own[1]))
+    if isinstance(own, bytes):
+        own = own.decode("utf-8", "surrogateescape")
+    return client, (own, None) if own else None

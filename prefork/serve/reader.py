@@ -1,0 +1,346 @@
+"""From the parser's callbacks to a request: what may be asked of us, and what is refused.
+
+httptools (llhttp) does the parsing; this object is what it calls, as rarely as it can. It enforces what llhttp
+leaves open: Host, the only transfer coding, the versions, the limits, the form of the target. It decides nothing
+about the connection: a request that is acceptable goes to `connection.queue`, one that is not raises `Refusal`.
+
+Bodies are parsed by llhttp alone, also that of a request which asked for an upgrade (see `resume_after_upgrade`).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Protocol
+from urllib.parse import unquote_to_bytes
+
+import httptools
+
+from prefork.serve.exchange import Exchange
+from prefork.serve.settings import ServeSettings
+
+PIECE_BYTES = 8192
+"""The connection feeds the parser at most so much of a head at once."""
+CHUNKED = -1
+"""`Exchange.body_length_bytes` of a body that says its length as it goes."""
+
+_NO_LIMIT = 1 << 62
+
+# One lookup per field gives its lower-case name and whether we must look at it ourselves.
+_OURS = (b"host", b"content-length", b"transfer-encoding", b"connection", b"expect")
+_COMMON = (
+    b"accept accept-encoding accept-language authorization cache-control content-type cookie date dnt from"
+    b" if-match if-modified-since if-none-match if-range if-unmodified-since origin pragma priority range referer"
+    b" sec-ch-ua sec-ch-ua-mobile sec-ch-ua-platform sec-fetch-dest sec-fetch-mode sec-fetch-site sec-fetch-user"
+    b" te traceparent tracestate upgrade-insecure-requests user-agent via x-forwarded-for x-forwarded-host"
+    b" x-forwarded-port x-forwarded-proto x-real-ip x-request-id x-requested-with"
+)
+_MOST_CACHED_NAMES = 1024
+_MOST_CACHED_TARGETS = 1024
+_LONGEST_CACHED = 256
+
+_TARGET = re.compile(rb"[!\"$-~]+")  # visible ASCII but '#': a fragment is never sent (RFC 9112 §3.2)
+_ABSOLUTE = re.compile(rb"https?://([^/?]*)(.*)", re.IGNORECASE)
+_HOST = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")  # RFC 3986 §3.2.2
+
+Target = tuple[str, str, bytes, bytes]
+"""The path percent-decoded as UTF-8 (ASGI) and as latin-1 (WSGI), the raw path, the query string."""
+
+
+class Refusal(Exception):  # noqa: N818 - a verdict about the client, not an error of ours
+    """The request will not be served. `status` is the answer; the connection closes after it."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class Vocabulary:
+    """What every connection of one service may learn once: field names, hosts, targets. Bounded."""
+
+    __slots__ = ("hosts", "names", "targets")
+
+    def __init__(self) -> None:
+        self.names: dict[bytes, tuple[bytes, bool]] = {}
+        self.hosts: set[bytes | None] = set()
+        self.targets: dict[bytes, Target] = {}
+        for lower in (*_OURS, *_COMMON.split()):
+            for form in (lower, b"-".join(word.capitalize() for word in lower.split(b"-"))):
+                self.names[form] = (lower, lower in _OURS)
+
+    def learn_name(self, name: bytes) -> tuple[bytes, bool]:
+        """The lower-case form of a field name and whether it is one of ours; llhttp has checked it is a token."""
+        lower = name.lower()
+        known = (lower, lower in _OURS)
+        if len(self.names) < _MOST_CACHED_NAMES and len(name) <= _LONGEST_CACHED:
+            self.names[name] = known
+        return known
+
+
+class Receiver(Protocol):
+    """What the reader needs of its connection."""
+
+    def admit(self) -> Exchange:
+        """An exchange for a request whose head is complete; the reader fills it in."""
+
+
+class RequestReader:
+    """One connection's parser and the request it is in the middle of."""
+
+    __slots__ = (
+        "_connection",
+        "_content_length",
+        "_get_method",
+        "_get_version",
+        "_headers",
+        "_host",
+        "_noted",
+        "_settings",
+        "_should_keep_alive",
+        "_transfer",
+        "_url",
+        "_vocabulary",
+        "_wants_continue",
+        "_skips_body",
+        "exchange",
+        "head_size_bytes",
+        "in_head",
+        "parser",
+        "refusal",
+    )
+
+    def __init__(self, connection: Receiver, vocabulary: Vocabulary, settings: ServeSettings) -> None:
+        self._connection = connection
+        self._vocabulary = vocabulary
+        self._settings = settings
+        self.exchange: Exchange | None = None
+        """The request whose body is being read, or was read last."""
+        self.refusal: Refusal | None = None
+        self.in_head = False
+        """The first byte of a head has come, its last has not."""
+        self.head_size_bytes = 0
+        self._use(httptools.HttpRequestParser(self))
+        self.on_message_begin()
+        self.in_head = False
+
+    def _use(self, parser: httptools.HttpRequestParser) -> None:
+        self.parser = parser
+        self._get_method = parser.get_method
+        self._get_version = parser.get_http_version
+        self._should_keep_alive = parser.should_keep_alive
+
+    def close(self) -> None:
+        """Let go of the parser, which holds this object by its callbacks."""
+        self.exchange = None
+        self.in_head = False
+        del self.parser, self._get_method, self._get_version, self._should_keep_alive
+
+    # The parser's callbacks.
+
+    def on_message_begin(self) -> None:
+        self.in_head = True
+        self.head_size_bytes = 0
+        self._url = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._host: bytes | None = None
+        self._noted = False
+        self._content_length = 0
+        self._transfer: bytes | None = None
+        self._wants_continue = False
+        self._skips_body = False
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        known = self._vocabulary.names.get(name)
+        if known is None:
+            known = self._vocabulary.learn_name(name)
+        lower, ours = known
+        if value[-1:] in (b" ", b"\t"):  # llhttp leaves the white space after a value (RFC 9110 §5.5)
+            value = value.rstrip(b" \t")
+        if ours and self.in_head:
+            self._note(lower, value)
+        self._headers.append((lower, value))
+
+    def _note(self, lower: bytes, value: bytes) -> None:
+        if lower == b"host":
+            if self._host is not None:
+                self._refuse(400, "two Host fields")
+            self._host = value
+            return
+        self._noted = True
+        if lower == b"content-length":
+            if not value.isdigit():
+                self._refuse(400, "Content-Length is not a number")
+            self._content_length = int(value)
+        elif lower == b"transfer-encoding":
+            self._transfer = value if self._transfer is None else self._transfer + b"," + value
+        elif lower == b"expect":
+            self._wants_continue = value.lower() == b"100-continue"
+
+    def on_headers_complete(self) -> None:
+        self.in_head = False
+        vocabulary = self._vocabulary
+        url = self._url
+        method = self._get_method().decode("ascii")
+        keep_alive = self._should_keep_alive()
+        version = "1.1"
+        # Only HTTP/1.1 keeps alive unasked, so nothing noted and kept alive is 1.1: no need to ask which.
+        if self._noted or not keep_alive:
+            version = self._get_version()
+            self._check_framing(version)
+            self._skips_body = self.parser.should_upgrade() and (
+                self._transfer is not None or self._content_length > 0
+            )
+        if self._host not in vocabulary.hosts:
+            self._check_host(version)
+        self._check_limits(method)
+        target = vocabulary.targets.get(url)
+        if target is None or url == b"*":
+            target = self._parse_target(method, url)
+        exchange = self._connection.admit()
+        exchange.method = method
+        exchange.path, exchange.native_path, exchange.raw_path, exchange.query = target
+        exchange.headers = self._headers
+        exchange.version = version
+        exchange.keep_alive = keep_alive and not self._skips_body
+        exchange.body_length_bytes = CHUNKED if self._transfer is not None else self._content_length
+        exchange.expects_continue = self._wants_continue and version == "1.1"
+        exchange.body_complete = False
+        self.exchange = exchange
+
+    def on_body(self, data: bytes) -> None:
+        exchange = self.exchange
+        assert exchange is not None  # a body follows a head  # noqa: S101
+        exchange.body_read_bytes += len(data)
+        limit = self._settings.limit_request_body_bytes
+        if limit and exchange.body_read_bytes > limit:
+            self._refuse(413, "the body is longer than limit-request-body")
+        exchange.take_body(data)
+
+    def on_message_complete(self) -> None:
+        if self._skips_body:
+            return  # llhttp skips the body of an upgrade; resume_after_upgrade reads it
+        exchange = self.exchange
+        assert exchange is not None  # a message ends after its head  # noqa: S101
+        exchange.body_complete = True
+        if exchange.body_length_bytes:
+            exchange.end_body()
+
+    # What llhttp leaves to us.
+
+    def _refuse(self, status: int, reason: str) -> None:
+        # Raising in a callback puts llhttp into its error state: nothing after this byte is parsed.
+        self.refusal = Refusal(status, reason)
+        raise self.refusal
+
+    def _check_framing(self, version: str) -> None:
+        if version not in ("1.1", "1.0"):
+            self._refuse(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
+        limit = self._settings.limit_request_body_bytes
+        if limit and self._content_length > limit:
+            self._refuse(413, "Content-Length is more than limit-request-body")
+        if self._transfer is not None:
+            if version == "1.0":
+                self._refuse(400, "Transfer-Encoding in HTTP/1.0")  # RFC 9112 §6.1
+            codings = [coding.strip(b" \t").lower() for coding in self._transfer.split(b",")]
+            if codings != [b"chunked"]:
+                known = all(coding == b"chunked" for coding in codings)
+                self._refuse(400 if known else 501, "Transfer-Encoding is not one final chunked")
+
+    def _check_host(self, version: str) -> None:
+        host = self._host
+        if host is None:
+            if version == "1.1":
+                self._refuse(400, "no Host field")  # RFC 9112 §3.2
+            return
+        if not _HOST.fullmatch(host):
+            self._refuse(400, "Host is not a host")
+        hosts = self._vocabulary.hosts
+        if len(hosts) < _MOST_CACHED_NAMES and len(host) <= _LONGEST_CACHED:
+            hosts.add(host)
+
+    def _check_limits(self, method: str) -> None:
+        settings = self._settings
+        line = settings.limit_request_line_bytes
+        if line and len(self._url) + len(method) + 10 > line:  # two spaces and the version
+            self._refuse(414, "the request line is longer than limit-request-line")
+        fields = settings.limit_request_fields
+        if fields and len(self._headers) > fields:
+            self._refuse(431, "more fields than limit-request-fields")
+        size = settings.limit_request_field_size_bytes
+        # A head that came in one piece is no longer than the piece: look at each field only when that proves nothing.
+        if size and (self.head_size_bytes or size < PIECE_BYTES):
+            for name, value in self._headers:
+                if len(name) + len(value) + 2 > size:
+                    self._refuse(431, "a field is longer than limit-request-field-size")
+
+    def check_partial_head(self, grown_bytes: int) -> None:
+        """Raise `Refusal` when a head that is not complete is already too long; `grown_bytes` were fed just now."""
+        settings = self._settings
+        self.head_size_bytes += grown_bytes
+        line = settings.limit_request_line_bytes
+        if line and len(self._url) > line:
+            self._refuse(414, "the request line is longer than limit-request-line")
+        if len(self._headers) > (settings.limit_request_fields or _NO_LIMIT):
+            self._refuse(431, "more fields than limit-request-fields")
+        # llhttp holds a field until it ends, so only the whole can be bounded while it grows.
+        size = settings.limit_request_field_size_bytes
+        if line and size and self.head_size_bytes > line + max(65536, 4 * size):
+            self._refuse(431, "the head is too long")
+
+    def _parse_target(self, method: str, url: bytes) -> Target:
+        if not _TARGET.fullmatch(url):
+            self._refuse(400, "the target has bytes that a URI has not")
+        rest = url
+        if not url.startswith(b"/"):
+            if url == b"*" and method == "OPTIONS":
+                return "*", "*", b"*", b""
+            absolute = _ABSOLUTE.fullmatch(url)
+            if absolute is None:
+                self._refuse(501 if method == "CONNECT" else 400, "the target has no path")
+                raise AssertionError  # _refuse always raises
+            rest = self._take_authority(absolute)
+        raw_path, _, query = rest.partition(b"?")
+        path = unquote_to_bytes(raw_path) if b"%" in raw_path else raw_path
+        target = path.decode("utf-8", "replace"), path.decode("latin-1"), raw_path, query
+        targets = self._vocabulary.targets
+        if rest is url and len(url) <= _LONGEST_CACHED:
+            if len(targets) >= _MOST_CACHED_TARGETS:
+                targets.clear()
+            targets[url] = target
+        return target
+
+    def _take_authority(self, absolute: re.Match[bytes]) -> bytes:
+        # The target's authority replaces the Host field (RFC 9112 §3.2.2).
+        host, rest = absolute.groups()
+        if not host or not _HOST.fullmatch(host):
+            self._refuse(400, "the target's authority is not a host")
+        self._headers = [(name, host if name == b"host" else value) for name, value in self._headers]
+        return rest if rest.startswith(b"/") else b"/" + rest
+
+    def resume_after_upgrade(self) -> None:
+        """Go on with HTTP/1.1 after llhttp stopped at a request to upgrade, which we do not grant.
+
+        llhttp takes the upgrade as granted and skips the request's body; a server that then went on would read the
+        body as the next request. A second parser, told the same framing, reads the body as a body; the connection
+        closes after such a request, so that parser never meets another.
+        """
+        if not self._skips_body:
+            return
+        self._skips_body = False
+        chunked = self._transfer is not None
+        framing = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % self._content_length
+        parser = httptools.HttpRequestParser(_BodyOnly(self))
+        parser.feed_data(b"POST / HTTP/1.1\r\nConnection: close\r\n" + framing + b"\r\n\r\n")
+        self._use(parser)
+
+
+class _BodyOnly:
+    """The callbacks of a parser whose head was made up."""
+
+    __slots__ = ("on_body", "on_message_complete")
+
+    def __init__(self, reader: RequestReader) -> None:
+        self.on_body = reader.on_body
+        self.on_message_complete = reader.on_message_complete
