@@ -60,58 +60,68 @@ class ZygoteExited(Event, frozen=True):
     how: str
 
 
-class WorkerForked(Event, frozen=True):
-    """A fork that we asked for succeeded."""
+class WorkerEvent(Event, frozen=True):
+    """Something about one worker, known by its serial: never reused, unlike a pid."""
 
     serial: int
+
+
+class WorkerForked(WorkerEvent, frozen=True):
+    """A fork that we asked for succeeded."""
+
     pid: int
 
 
-class ForkRefused(Event, frozen=True):
+class ForkRefused(WorkerEvent, frozen=True):
     """A fork that we asked for failed."""
 
-    serial: int
     why: str
 
 
-class WorkerReady(Event, frozen=True):
+class WorkerReady(WorkerEvent, frozen=True):
     """The worker itself said so."""
 
-    serial: int
     boot_ms: int
 
 
-class WorkerDraining(Event, frozen=True):
+class WorkerDraining(WorkerEvent, frozen=True):
     """The worker left rotation without us (a SIGTERM sent to it alone)."""
 
-    serial: int
     reason: str
 
 
-class WorkerFailed(Event, frozen=True):
+class WorkerFailed(WorkerEvent, frozen=True):
     """The app refused to start in this worker; its exit follows."""
 
-    serial: int
     why: str
 
 
-class WorkerDeaf(Event, frozen=True):
+class WorkerDeaf(WorkerEvent, frozen=True):
     """Its channel is closed; an exit should follow."""
 
-    serial: int
 
-
-class WorkerMisbehaved(Event, frozen=True):
+class WorkerMisbehaved(WorkerEvent, frozen=True):
     """It sent something that is not a message."""
 
-    serial: int
     why: str
 
 
-class WorkerExited(Event, frozen=True):
+class WorkerExited(WorkerEvent, frozen=True):
     """It was reaped. `killed`: by a SIGKILL, whoever sent it. `how` in words: `exit 1`, `SIGSEGV`."""
 
-    serial: int
     how: str
     clean: bool
     killed: bool
+
+
+AnyEvent = (
+    Start
+    | Woke
+    | StopAsked
+    | ReloadAsked
+    | ScaleAsked
+    | ZygoteReady
+    | ZygoteFailed
+    | ZygoteExited
+    | WorkerEvent
+)

@@ -1,123 +1,296 @@
-"""What the Arbiter remembers: workers, slots and generations. Mutable, owned by the one Arbiter, changed only there."""
+"""The fleet: every worker, slot and generation, and what can be done to them.
+
+It decides small things (may this slot fork now? how long must it wait?) and writes the actions down; the Arbiter
+decides which of its methods an event calls for. It is steered by reconciliation: each slot says which generation it
+*wants*, and `fill` compares that with who is there. A rollout only moves the wish from slot to slot, a rollback moves
+it back, and a crash needs no case of its own.
+"""
 
 from __future__ import annotations
 
-from prefork.core.policy import Policy
-from prefork.core.states import WorkerState, ZygoteState, follow_worker, follow_zygote
+from collections.abc import Callable
 
-NEVER = float("inf")
+from prefork.core import actions as do
+from prefork.core.policy import (
+    DUMP_GRACE_S,
+    KILL_AGAIN_S,
+    LEAVE_GRACE_S,
+    QUICK_STOP_S,
+    Policy,
+)
+from prefork.core.records import NEVER, Generation, Rollout, Slot, Worker
+from prefork.core.respawn import delay_s
+from prefork.core.states import WorkerState, ZygoteState
+
+Fields = dict[str, str | float]
 
 
-class Worker:
-    """One worker process, known from the moment its fork is asked for until it is reaped."""
+class Fleet:
+    """Everything the Arbiter remembers. `now` and `out` are set by the Arbiter before each event."""
 
-    __slots__ = (
-        "beat_due",
-        "beat_floor",
-        "deadline",
-        "forked_at",
-        "gen",
-        "pid",
-        "policy",
-        "row",
-        "serial",
-        "slot",
-        "state",
-        "why",
-    )
-
-    def __init__(self, serial: int, slot: int, gen: int, row: int, policy: Policy, now: float) -> None:
-        self.serial = serial
-        self.slot = slot
-        self.gen = gen
-        self.row = row
+    def __init__(self, policy: Policy, spread: Callable[[], float], rows: int) -> None:
+        self.now = 0.0
+        self.out: list[do.Action] = []
         self.policy = policy
-        self.state = WorkerState.BOOTING
-        self.pid = 0
-        self.forked_at = now
-        self.deadline = now + policy.boot_timeout_s
-        """BOOTING: give up. READY: it has lived for min-uptime. DRAINING: patience ends. KILLED: SIGKILL."""
-        self.beat_floor = now
-        """Silence counts from here or from the last beat, whichever is later."""
-        self.beat_due = NEVER
-        self.why = ""
+        self.target = policy.workers
+        self.base_gen = 1
+        self.slots: dict[int, Slot] = {}
+        self.workers: dict[int, Worker] = {}
+        self.gens: dict[int, Generation] = {}
+        self.rollout: Rollout | None = None
+        self.was_ready = False
+        """Has any worker ever been ready? Until then a failure is the start's, and ends it."""
+        self._spread = spread
+        self._rows = set(range(rows))
+        self._serial = 0
+        self._last_gen = 0
+        self._streak = 0
+        self._not_before = 0.0
 
-    def become(self, state: WorkerState, deadline: float) -> None:
-        """The one place where a worker changes its state."""
-        self.state = follow_worker(self.state, state)
-        self.deadline = deadline
-        if state in (WorkerState.KILLED, WorkerState.EXITED):
-            self.beat_due = NEVER
+    # questions
 
-    def expect_beat(self, since: float) -> None:
-        """Silence is counted from `since` on."""
-        self.beat_floor = max(self.beat_floor, since)
-        self.beat_due = self.beat_floor + self.policy.timeout_s if self.policy.timeout_s > 0 else NEVER
+    def is_complete(self) -> bool:
+        """Does every slot have a ready worker of the generation it wants?"""
+        return len(self.slots) == self.target and all(slot.is_served() for slot in self.slots.values())
 
-    def is_serving(self) -> bool:
-        """Is its serving loop supposed to run?"""
-        return self.state in (WorkerState.READY, WorkerState.DRAINING)
+    def is_probing(self) -> bool:
+        """Has every worker died young lately, so that the whole service counts as one slot?"""
+        return self._streak > 0 and not self._is_anyone_settled()
 
-    def is_settled(self, now: float) -> bool:
-        """Has it proved itself by living long enough?"""
-        return self.state is WorkerState.READY and now >= self.forked_at + self.policy.min_uptime_s
+    def has_given_up_booting(self) -> bool:
+        """Has everything that was forked at the start failed, with nothing ever ready?"""
+        tried = any(slot.streak for slot in self.slots.values())
+        booting = any(w.state is WorkerState.BOOTING for w in self.workers.values())
+        return not self.was_ready and tried and not booting
+
+    def room_for(self) -> int:
+        """How many workers the scoreboard has rows for."""
+        return len(self._rows) + len(self.workers)
+
+    def next_deadline(self) -> float:
+        """The next moment at which time alone changes something; NEVER if there is none."""
+        deadline = NEVER
+        for worker in self.workers.values():
+            deadline = min(deadline, worker.deadline, worker.beat_due)
+        for gen in self.gens.values():
+            deadline = min(deadline, gen.not_before if gen.state is ZygoteState.EXITED else gen.deadline)
+        for slot in self.slots.values():
+            if self.was_ready and slot.is_vacant() and not slot.failed:
+                due = max(slot.not_before, self._not_before if self.is_probing() else 0.0)
+                # A slot that waits for something else than time must not make the master spin.
+                if due > self.now:
+                    deadline = min(deadline, due)
+        return deadline
+
+    # zygotes
+
+    def open_generation(self, policy: Policy) -> int:
+        """Start the zygote of a new generation; returns its number."""
+        self._last_gen += 1
+        gen = self._last_gen
+        self.gens[gen] = Generation(gen, policy, self.now)
+        self.out.append(do.StartZygote(gen))
+        return gen
+
+    def restart_zygote(self, gen: Generation) -> None:
+        """The zygote of a generation in service died: its workers live, but it is needed for the next fork."""
+        gen.not_before = NEVER
+        gen.become(ZygoteState.IMPORTING, self.now + gen.policy.boot_timeout_s)
+        self.out.append(do.StartZygote(gen.gen))
+
+    def back_off_zygote(self, gen: Generation, how: str) -> None:
+        """It died while we wanted it: again, but not at once."""
+        gen.streak += 1
+        delay = delay_s(gen.streak, killed=False, spread=self._spread())
+        gen.not_before = self.now + delay
+        self.report("warning", "zygote exited", gen=gen.gen, how=how, again_in_s=round(delay, 2))
+
+    def dismiss(self, gen: Generation) -> None:
+        """Its forks are not needed any more. It guards its last workers to their end, then it goes."""
+        match gen.state:
+            case ZygoteState.IMPORTING:  # deaf while the app's import runs
+                self.out.append(do.KillZygote(gen.gen))
+                gen.become(ZygoteState.LEAVING, self.now + KILL_AGAIN_S)
+            case ZygoteState.READY:
+                self.out.append(do.DismissZygote(gen.gen))
+                gen.become(ZygoteState.LEAVING)
+                self._hurry_leaving(gen)
+            case ZygoteState.EXITED:
+                gen.not_before = NEVER
+            case ZygoteState.LEAVING:
+                pass
+
+    def forget_generations(self) -> None:
+        """Drop what no worker, slot or rollout refers to any more."""
+        used = {worker.gen for worker in self.workers.values()} | {self.base_gen}
+        used |= {slot.gen for slot in self.slots.values()}
+        if self.rollout is not None:
+            used.add(self.rollout.gen)
+        for gen in list(self.gens.values()):
+            if gen.gen not in used and gen.state is ZygoteState.EXITED:
+                del self.gens[gen.gen]
+
+    def _hurry_leaving(self, gen: Generation) -> None:
+        if gen.deadline == NEVER and not any(w.gen == gen.gen for w in self.workers.values()):
+            gen.deadline = self.now + LEAVE_GRACE_S
+
+    # workers
+
+    def add_slots(self) -> None:
+        """Make the slots up to the target."""
+        for index in range(self.target):
+            if index not in self.slots:
+                self.slots[index] = Slot(index, self.base_gen)
+
+    def retarget(self, workers: int) -> None:
+        """Change how many; the highest slots go first."""
+        self.target = workers
+        for index in [index for index in self.slots if index >= workers]:
+            slot = self.slots.pop(index)
+            for worker in (slot.current, slot.successor):
+                if worker is not None:
+                    self.drain(worker, "scale-down")
+        self.add_slots()
+
+    def fill(self, slot: Slot) -> None:
+        """Fork what this slot lacks, if it may fork now."""
+        gen = self.gens.get(slot.gen)
+        if slot.failed or slot.successor is not None or gen is None or gen.state is not ZygoteState.READY:
+            return
+        if slot.current is not None:
+            if slot.current.gen != slot.gen:
+                slot.successor = self._fork(slot)
+            return
+        if slot.not_before > self.now or (slot.streak and not self.was_ready):
+            return
+        if self.is_probing() and (self._not_before > self.now or self._is_anyone_trying()):
+            return
+        slot.current = self._fork(slot)
+
+    def promote(self, slot: Slot) -> None:
+        """The successor is READY: only now may the old one drain."""
+        old, slot.current, slot.successor = slot.current, slot.successor, None
+        slot.forgive()
+        if old is not None:
+            self.drain(old, "reload")
+
+    def settle(self, worker: Worker) -> None:
+        """It has lived for min-uptime: its slot and the service are forgiven."""
+        worker.deadline = NEVER
+        self._streak = 0
+        if (slot := self.slots.get(worker.slot)) and slot.current is worker:
+            slot.forgive()
+
+    def drain(self, worker: Worker, reason: str, *, last: bool = False) -> None:
+        """Ask it to leave rotation and end. `last`: nobody else will accept."""
+        if worker.state not in (WorkerState.BOOTING, WorkerState.READY):
+            return
+        graceful_s = worker.policy.graceful_timeout_s
+        worker.become(WorkerState.DRAINING, self.now + graceful_s)
+        self.out.append(do.DrainWorker(worker.serial, reason, graceful_s, last))
+
+    def tell_last(self, worker: Worker, reason: str) -> None:
+        """It drains already, but now nobody else will accept: what waits in the accept queue is for it."""
+        graceful_s = max(0.0, worker.deadline - self.now)
+        self.out.append(do.DrainWorker(worker.serial, reason, graceful_s, last=True))
+
+    def quit(self, worker: Worker, reason: str) -> None:
+        """Ask it to end at once."""
+        if worker.state is WorkerState.KILLED:
+            return
+        self.out.append(do.QuitWorker(worker.serial))
+        if worker.state is not WorkerState.DRAINING:
+            worker.become(WorkerState.DRAINING, NEVER)
+        worker.why = f"still there {QUICK_STOP_S:g} s after a quick stop ({reason})"
+        worker.deadline = min(worker.deadline, self.now + QUICK_STOP_S)
+
+    def condemn(self, worker: Worker, why: str) -> None:
+        """It will be dumped, then killed. Its slot is free at once."""
+        if worker.state is WorkerState.KILLED:
+            return
+        was_asked = worker.state is WorkerState.DRAINING
+        young = not worker.is_settled(self.now)
+        worker.become(WorkerState.KILLED, self.now + DUMP_GRACE_S)
+        worker.why = why
+        self.report("error", "worker condemned", **who(worker), why=why)
+        self.out.append(do.DumpStacks(worker.serial))
+        if not was_asked:
+            self.vacate(worker, young=young, killed=False, why=why)
+
+    def leave_alone(self, worker: Worker, reason: str) -> None:
+        """It drains of its own accord."""
+        young = not worker.is_settled(self.now)
+        worker.become(WorkerState.DRAINING, self.now + worker.policy.graceful_timeout_s)
+        self.vacate(worker, young=young, killed=False, why=reason)
+
+    def bury(self, worker: Worker, how: str, *, killed: bool) -> None:
+        """It was reaped."""
+        was, settled, why = worker.state, worker.is_settled(self.now), worker.why
+        worker.become(WorkerState.EXITED, NEVER)
+        del self.workers[worker.serial]
+        self._rows.add(worker.row)
+        self.out.append(do.ForgetWorker(worker.serial))
+        gen = self.gens.get(worker.gen)
+        if gen is not None and gen.state is ZygoteState.LEAVING:
+            self._hurry_leaving(gen)
+        asked = was in (WorkerState.DRAINING, WorkerState.KILLED)
+        # One line for a crash at boot, not one per worker.
+        told = not self.was_ready and any(slot.streak for slot in self.slots.values())
+        self.report(
+            "info" if asked else "debug" if told else "warning", "worker exited", **who(worker), how=how
+        )
+        if not asked:
+            why = f"{why} ({how})" if why else how
+            self.vacate(worker, young=not settled, killed=killed, why=why)
+
+    def vacate(self, worker: Worker, *, young: bool, killed: bool, why: str) -> None:
+        """A worker left its slot unasked: count it, and say when the slot may fork again."""
+        slot = self.slots.get(worker.slot)
+        if slot is None or worker not in (slot.current, slot.successor):
+            return
+        if slot.successor is worker:
+            slot.successor = None
+        else:
+            slot.current = None
+        if self.rollout is not None and worker.gen == self.rollout.gen and young:
+            self.rollout.failure = self.rollout.failure or f"a worker of the new generation failed: {why}"
+            return
+        if not young:
+            slot.forgive()
+            return
+        slot.streak += 1
+        delay = delay_s(slot.streak, killed=killed, spread=self._spread())
+        slot.not_before = self.now + delay
+        if not killed and not self._is_anyone_settled():
+            self._streak += 1
+            self._not_before = self.now + delay_s(self._streak, killed=False, spread=self._spread())
+        if self.was_ready and slot.streak > worker.policy.max_restarts:
+            slot.failed = True
+            self.report("error", "slot failed", slot=slot.index, young_deaths=slot.streak, why=why)
+
+    def report(self, level: do.Level, event: str, **fields: str | float) -> None:
+        """A line for the log."""
+        self.out.append(do.Report(level, event, dict(fields)))
+
+    def _fork(self, slot: Slot) -> Worker | None:
+        if not self._rows:
+            return None
+        self._serial += 1
+        row = min(self._rows)
+        self._rows.discard(row)
+        worker = Worker(self._serial, slot.index, slot.gen, row, self.gens[slot.gen].policy, self.now)
+        self.workers[worker.serial] = worker
+        self.out.append(do.ForkWorker(worker.serial, slot.index, slot.gen, row, self.target))
+        return worker
+
+    def _is_anyone_settled(self) -> bool:
+        return any(worker.is_settled(self.now) for worker in self.workers.values())
+
+    def _is_anyone_trying(self) -> bool:
+        trying = (WorkerState.BOOTING, WorkerState.READY)
+        return any(worker.state in trying for worker in self.workers.values())
 
 
-class Slot:
-    """A place that shall be filled: who fills it, and how its past workers fared."""
-
-    __slots__ = ("current", "failed", "gen", "index", "not_before", "streak", "successor")
-
-    def __init__(self, index: int, gen: int) -> None:
-        self.index = index
-        self.gen = gen
-        """The generation wanted here; `current` may still be of another."""
-        self.current: Worker | None = None
-        self.successor: Worker | None = None
-        self.streak = 0
-        """Young deaths in a row."""
-        self.not_before = 0.0
-        self.failed = False
-
-    def forgive(self) -> None:
-        """A worker here proved itself, or a new generation deserves a new chance."""
-        self.streak = 0
-        self.not_before = 0.0
-        self.failed = False
-
-    def is_settled_on_its_gen(self) -> bool:
-        """Does a ready worker of the wanted generation fill it?"""
-        current = self.current
-        return current is not None and current.gen == self.gen and current.state is WorkerState.READY
-
-
-class Generation:
-    """One zygote after the other for the same configuration."""
-
-    __slots__ = ("deadline", "gen", "not_before", "policy", "state", "streak")
-
-    def __init__(self, gen: int, policy: Policy, now: float) -> None:
-        self.gen = gen
-        self.policy = policy
-        self.state = ZygoteState.IMPORTING
-        self.deadline = now + policy.boot_timeout_s
-        """IMPORTING: give up. LEAVING: kill."""
-        self.streak = 0
-        self.not_before = NEVER
-        """EXITED: when to start it again."""
-
-    def become(self, state: ZygoteState, deadline: float = NEVER) -> None:
-        """The one place where a zygote changes its state."""
-        self.state = follow_zygote(self.state, state)
-        self.deadline = deadline
-
-
-class Rollout:
-    """A reload under way: slots are moved to `gen` a few at a time, the first one alone."""
-
-    __slots__ = ("gen", "is_canary_up", "policy")
-
-    def __init__(self, gen: int, policy: Policy) -> None:
-        self.gen = gen
-        self.policy = policy
-        self.is_canary_up = False
+def who(worker: Worker) -> Fields:
+    """Which worker, for a log line."""
+    return {"slot": worker.slot, "gen": worker.gen, "pid": worker.pid}

@@ -16,7 +16,7 @@ from prefork.config.model import Config
 from prefork.core import actions as do
 from prefork.core import events as on
 from prefork.core.arbiter import Arbiter
-from prefork.core.states import WorkerState
+from prefork.core.rollout import count_moved
 from prefork.errors import AppError, PreforkError, ProtocolError
 from prefork.ipc import messages as say
 from prefork.ipc.codec import encode
@@ -82,14 +82,14 @@ class Master:
         self._selector.close()
         return code
 
-    def _decide(self, event: on.Event) -> None:
+    def _decide(self, event: on.AnyEvent) -> None:
         for action in self.arbiter.handle(event, clock.monotonic()):
             self._perform(action)
         self._show_title()
 
     # wait → events
 
-    def _wait_for_events(self) -> Iterator[on.Event]:
+    def _wait_for_events(self) -> Iterator[on.AnyEvent]:
         deadline = self.arbiter.next_deadline()
         timeout = None if deadline is None else max(0.0, deadline - clock.monotonic())
         ready = self._selector.select(timeout)
@@ -103,7 +103,7 @@ class Master:
                 {worker.serial: self._scoreboard.tick_s(worker.row) for worker in self._workers.values()}
             )
 
-    def _read_signals(self) -> Iterator[on.Event]:
+    def _read_signals(self) -> Iterator[on.AnyEvent]:
         for number in self._inbox.take():
             name = signal.Signals(number).name
             match number:
@@ -122,7 +122,7 @@ class Master:
                 case signal.SIGCHLD:
                     yield from self._reap()
 
-    def _read_configuration(self) -> Iterator[on.Event]:
+    def _read_configuration(self) -> Iterator[on.AnyEvent]:
         try:
             config = self._reread()
         except PreforkError as error:
@@ -135,7 +135,7 @@ class Master:
         self.config = config
         yield on.ReloadAsked(policy_of(config))
 
-    def _reap(self) -> Iterator[on.Event]:
+    def _reap(self) -> Iterator[on.AnyEvent]:
         while (ended := processes.reap()) is not None:
             for zygote in list(self._zygotes.values()):
                 if zygote.pid == ended.pid:
@@ -144,7 +144,7 @@ class Master:
                 if worker.pid == ended.pid and not worker.is_reaped:
                     yield from self._bury_worker(worker, ended.status)
 
-    def _bury_zygote(self, zygote: ZygoteHandle, how: str) -> Iterator[on.Event]:
+    def _bury_zygote(self, zygote: ZygoteHandle, how: str) -> Iterator[on.AnyEvent]:
         yield from self._read_zygote(zygote)  # its last words are still in the channel
         self._close_zygote(zygote)
         yield on.ZygoteExited(zygote.gen, how)
@@ -154,7 +154,7 @@ class Master:
                 ended = processes.reap(worker.pid)
                 yield from self._bury_worker(worker, ended.status if ended else None)
 
-    def _bury_worker(self, worker: WorkerHandle, status: int | None) -> Iterator[on.Event]:
+    def _bury_worker(self, worker: WorkerHandle, status: int | None) -> Iterator[on.AnyEvent]:
         if worker.is_reaped:
             return
         yield from self._read_worker(worker)  # its last words are still in the channel
@@ -166,7 +166,7 @@ class Master:
             killed=processes.was_killed(status),
         )
 
-    def _read_zygote(self, zygote: ZygoteHandle) -> Iterator[on.Event]:
+    def _read_zygote(self, zygote: ZygoteHandle) -> Iterator[on.AnyEvent]:
         data = zygote.channel.receive()
         if not data:
             if data is None and zygote.gen in self._zygotes:
@@ -182,7 +182,7 @@ class Master:
         for message in messages:
             yield from self._hear_zygote(zygote, message)
 
-    def _hear_zygote(self, zygote: ZygoteHandle, message: say.ZygoteToMaster) -> Iterator[on.Event]:
+    def _hear_zygote(self, zygote: ZygoteHandle, message: say.ZygoteToMaster) -> Iterator[on.AnyEvent]:
         match message:
             case say.Imported():
                 self.app = message
@@ -215,7 +215,7 @@ class Master:
                 if worker := self._workers.get(message.serial):
                     yield from self._bury_worker(worker, message.status)
 
-    def _read_worker(self, worker: WorkerHandle) -> Iterator[on.Event]:
+    def _read_worker(self, worker: WorkerHandle) -> Iterator[on.AnyEvent]:
         if worker.channel.is_closed:
             return
         data = worker.channel.receive()
@@ -234,7 +234,7 @@ class Master:
         for message in messages:
             yield from self._hear_worker(worker, message)
 
-    def _hear_worker(self, worker: WorkerHandle, message: say.WorkerToMaster) -> Iterator[on.Event]:
+    def _hear_worker(self, worker: WorkerHandle, message: say.WorkerToMaster) -> Iterator[on.AnyEvent]:
         match message:
             case say.Stacks():
                 if (fd := worker.channel.take_fd()) is not None:
@@ -261,7 +261,7 @@ class Master:
 
     def _tell(self, message: str, hints: tuple[str, ...], traceback: str, gen: int) -> None:
         """Say once why an app does not start: four workers fail with the same words."""
-        if not self.arbiter.has_served():
+        if not self.arbiter.fleet.was_ready:
             if self.boot_error is None:
                 self.boot_error = AppError(message, *hints, traceback=traceback)
             return
@@ -403,13 +403,11 @@ class Master:
             del self._zygotes[zygote.gen]
 
     def _show_title(self) -> None:
-        arbiter = self.arbiter
-        state = arbiter.state().value
-        if arbiter.rollout is not None:
-            state = f"rolling {arbiter.rolled()}/{arbiter.target}"
-        ready = sum(1 for worker in arbiter.workers.values() if worker.state is WorkerState.READY)
-        gen = arbiter.rollout.gen if arbiter.rollout is not None else arbiter.base_gen
-        title = f"prefork: master {self.config.name} gen={gen} ({state}, {ready} ready)"
+        fleet = self.arbiter.fleet
+        gen, state = fleet.base_gen, self.arbiter.state().value
+        if fleet.rollout is not None:
+            gen, state = fleet.rollout.gen, f"rolling {count_moved(fleet)}/{fleet.target}"
+        title = f"prefork: master {self.config.name} gen={gen} ({state})"
         if title != self._title:
             self._title = title
             titles.set_title(title)

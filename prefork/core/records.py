@@ -1,0 +1,129 @@
+"""What is remembered of each worker, slot, generation and reload. Mutable, owned by the one `Fleet`."""
+
+from __future__ import annotations
+
+from prefork.core.policy import Policy
+from prefork.core.states import WorkerState, ZygoteState, follow_worker, follow_zygote
+
+NEVER = float("inf")
+
+
+class Worker:
+    """One worker process, known from the moment its fork is asked for until it is reaped."""
+
+    __slots__ = (
+        "beat_due",
+        "beat_floor",
+        "deadline",
+        "forked_at",
+        "gen",
+        "pid",
+        "policy",
+        "row",
+        "serial",
+        "slot",
+        "state",
+        "why",
+    )
+
+    def __init__(self, serial: int, slot: int, gen: int, row: int, policy: Policy, now: float) -> None:
+        self.serial = serial
+        self.slot = slot
+        self.gen = gen
+        self.row = row
+        self.policy = policy
+        self.state = WorkerState.BOOTING
+        self.pid = 0
+        self.forked_at = now
+        self.deadline = now + policy.boot_timeout_s
+        """BOOTING: give up. READY: it has lived for min-uptime. DRAINING: patience ends. KILLED: SIGKILL."""
+        self.beat_floor = now
+        """Silence counts from here or from the last beat, whichever is later."""
+        self.beat_due = NEVER
+        self.why = ""
+
+    def become(self, state: WorkerState, deadline: float) -> None:
+        """The one place where a worker changes its state."""
+        self.state = follow_worker(self.state, state)
+        self.deadline = deadline
+        if state in (WorkerState.KILLED, WorkerState.EXITED):
+            self.beat_due = NEVER
+
+    def expect_beat(self, since: float) -> None:
+        """Silence is counted from `since` on."""
+        self.beat_floor = max(self.beat_floor, since)
+        self.beat_due = self.beat_floor + self.policy.timeout_s if self.policy.timeout_s > 0 else NEVER
+
+    def is_serving(self) -> bool:
+        """Is its serving loop supposed to run?"""
+        return self.state in (WorkerState.READY, WorkerState.DRAINING)
+
+    def is_settled(self, now: float) -> bool:
+        """Has it proved itself by living long enough?"""
+        return self.state is WorkerState.READY and now >= self.forked_at + self.policy.min_uptime_s
+
+
+class Slot:
+    """A place that shall be filled: who fills it, and how its past workers fared."""
+
+    __slots__ = ("current", "failed", "gen", "index", "not_before", "streak", "successor")
+
+    def __init__(self, index: int, gen: int) -> None:
+        self.index = index
+        self.gen = gen
+        """The generation wanted here; `current` may still be of another."""
+        self.current: Worker | None = None
+        self.successor: Worker | None = None
+        self.streak = 0
+        """Young deaths in a row."""
+        self.not_before = 0.0
+        self.failed = False
+
+    def forgive(self) -> None:
+        """A worker here proved itself, or a new generation deserves a new chance."""
+        self.streak = 0
+        self.not_before = 0.0
+        self.failed = False
+
+    def is_vacant(self) -> bool:
+        """Is nobody here, and nobody on the way?"""
+        return self.current is None and self.successor is None
+
+    def is_served(self) -> bool:
+        """Does a ready worker of the wanted generation fill it?"""
+        current = self.current
+        return current is not None and current.gen == self.gen and current.state is WorkerState.READY
+
+
+class Generation:
+    """One zygote after the other for the same configuration."""
+
+    __slots__ = ("deadline", "gen", "not_before", "policy", "state", "streak")
+
+    def __init__(self, gen: int, policy: Policy, now: float) -> None:
+        self.gen = gen
+        self.policy = policy
+        self.state = ZygoteState.IMPORTING
+        self.deadline = now + policy.boot_timeout_s
+        """IMPORTING: give up. LEAVING: kill."""
+        self.streak = 0
+        self.not_before = NEVER
+        """EXITED: when to start it again."""
+
+    def become(self, state: ZygoteState, deadline: float = NEVER) -> None:
+        """The one place where a zygote changes its state."""
+        self.state = follow_zygote(self.state, state)
+        self.deadline = deadline
+
+
+class Rollout:
+    """A reload under way: slots are moved to `gen` a few at a time, the first one alone."""
+
+    __slots__ = ("failure", "gen", "is_canary_up", "policy")
+
+    def __init__(self, gen: int, policy: Policy) -> None:
+        self.gen = gen
+        self.policy = policy
+        self.is_canary_up = False
+        self.failure = ""
+        """Why it cannot go on; it is abandoned at the next step."""
