@@ -26,7 +26,7 @@ from prefork.config.sources import (
     read_table,
     read_variables,
 )
-from prefork.config.values import is_clean, parse_text, quote
+from prefork.config.values import RefusedValueError, is_clean, parse_text, quote
 from prefork.errors import ConfigError, NoPermissionError, UsageError
 from prefork.system.cpus import count_cpus
 
@@ -117,7 +117,10 @@ def find_directory(environ: Mapping[str, str]) -> str:
 def _make_start(layers: list[Layer], config_file: object) -> Start:
     environ = dict(os.environ)
     given = environ.get("PREFORK_CONFIG") or None if config_file is None else config_file
-    path = None if given is None else parse_text(given)
+    try:
+        path = None if given is None else parse_text(given)
+    except RefusedValueError as refused:
+        raise ConfigError(f"the configuration file {quote(given)}: {refused.message}", *refused.hints) from None
     return Start(tuple(layers), path, find_directory(environ), environ, os.getpid())
 
 

@@ -75,7 +75,7 @@ def parse_address(text: object) -> Address:
 
 
 def parse_addresses(value: object) -> tuple[Address, ...]:
-    """Read a list of addresses; text holds one, or several with commas between."""
+    """Read a list of addresses; commas divide, so a unix path with a comma in it needs `--uds`."""
     addresses = tuple(parse_address(item) for item in split_list(value))
     if not addresses:
         raise RefusedValueError("no address", ACCEPTED)
@@ -115,6 +115,8 @@ def make_tcp_address(host: str, port: int) -> Address:
     """Host and port as an address; an empty host and `*` are all of IPv4."""
     if ":" in host:
         return Address("tcp6", host=_check_ipv6(host), port=port)
+    if host.lower() == "unix":  # its normal form would read back as a socket's path
+        raise RefusedValueError("not a host name we can tell from a socket", "unix:/path, or an IP address")
     if host in {"", "*"}:
         return Address("tcp4", host=ANY_HOST, port=port)
     if not re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?", host):

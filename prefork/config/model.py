@@ -24,7 +24,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     app: str
     """Where the app is: `module:attr[.attr]`, `module:factory()` or `path/to/app.py[:attr]`."""
     name: str = "prefork"
-    """Shown in process titles and log lines; the last part of the app's module unless given."""
+    """Shown in process titles and log lines; made from the app's module or its directory unless given."""
 
     # listeners
     bind: tuple[str, ...] = ("127.0.0.1:8000",)
@@ -65,7 +65,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     # crashes
     min_uptime_s: float = 1.0
-    """A worker that dies sooner than this after it was forked died young: its slot backs off."""
+    """A worker that dies sooner than this after it was ready died young: its slot backs off."""
     max_restarts: int = 16
     """A slot whose workers died young so many times in a row is `failed`."""
 

@@ -51,18 +51,18 @@ class Layer(msgspec.Struct, frozen=True):
 
 def read_flags(flags: Mapping[str, object]) -> Layer:
     """The command line's: keys are flag names without the hyphens in front."""
-    return _read(flags, lambda key: f"--{key}", lambda key: f"flag --{key}", UsageError)
+    return _read(flags, _Source(UsageError, lambda key: f"--{key}", lambda key: f"flag --{key}"))
 
 
 def read_app(app: str) -> Layer:
     """The command line's argument."""
-    return _read({"app": app}, lambda _: "APP", lambda _: "argument APP", UsageError)
+    return _read({"app": app}, _Source(UsageError, lambda _: "APP", lambda _: "argument APP"))
 
 
 def read_keywords(keywords: Mapping[str, object]) -> Layer:
     """The keyword arguments of `prefork.run`."""
     keys = {key.replace("_", "-"): value for key, value in keywords.items()}
-    return _read(keys, lambda key: key.replace("-", "_"), lambda _: "prefork.run", UsageError)
+    return _read(keys, _Source(UsageError, lambda key: key.replace("-", "_"), lambda _: "prefork.run"))
 
 
 def read_variables(environ: Mapping[str, str]) -> Layer:
@@ -72,7 +72,7 @@ def read_variables(environ: Mapping[str, str]) -> Layer:
         for name, value in environ.items()
         if name.startswith(PREFIX) and value and not _is_foreign(name, value)
     }
-    return _read(keys, _name_variable, lambda key: f"env {_name_variable(key)}", ConfigError)
+    return _read(keys, _Source(ConfigError, _name_variable, lambda key: f"env {_name_variable(key)}"))
 
 
 def read_table(table: Mapping[str, object], label: str) -> Layer:
@@ -89,7 +89,7 @@ def read_table(table: Mapping[str, object], label: str) -> Layer:
                 "one service per file: its keys stand at the top, before [env]",
             )
         keys[key] = value
-    return _read(keys, lambda key: f"{label}: {key} =", lambda _: label, ConfigError)
+    return _read(keys, _Source(ConfigError, lambda key: key, lambda _: label, place=f"{label}: "))
 
 
 def read_platform(environ: Mapping[str, str], pid: int) -> Layer:
@@ -106,23 +106,28 @@ def read_platform(environ: Mapping[str, str], pid: int) -> Layer:
     return Layer(given, default_host=ANY_HOST)
 
 
-def _read(
-    keys: Mapping[str, object],
-    spell: Callable[[str], str],
-    tell_origin: Callable[[str], str],
-    error: type[PreforkError],
-) -> Layer:
+class _Source(msgspec.Struct, frozen=True):
+    """How a source speaks of its keys."""
+
+    error: type[PreforkError]
+    spell: Callable[[str], str]
+    """A key as its user writes it: `--workers`, `PREFORK_WORKERS`."""
+    tell_origin: Callable[[str], str]
+    place: str = ""
+    """What stands in front of every message: the file's name."""
+
+
+def _read(keys: Mapping[str, object], source: _Source) -> Layer:
     given: dict[str, Given] = {}
     for key, value in keys.items():
         name = NAMES.get(key)
         if name is None:
-            raise _explain_unknown(key, spell, error)
-        parsed = _parse(spell(key), name.kind.parse, value, error)
-        earlier = given.get(name.option.key)
-        if earlier is not None and earlier.value != parsed:
-            raise error(_explain_conflict(name, keys, spell))
-        if earlier is None:
-            given[name.option.key] = Given(parsed, tell_origin(key))
+            raise _explain_unknown(key, source)
+        where = source.place + source.spell(key) + (" =" if source.place else "")
+        parsed = _parse(where, name.kind.parse, value, source.error)
+        earlier = given.setdefault(name.option.key, Given(parsed, source.tell_origin(key)))
+        if earlier.value != parsed:
+            raise _explain_conflict(name, keys, source)
     return Layer(given)
 
 
@@ -138,15 +143,15 @@ def _unwrap(value: object) -> object:
     return value[0] if isinstance(value, tuple) and len(value) == 1 else value
 
 
-def _explain_unknown(key: str, spell: Callable[[str], str], error: type[PreforkError]) -> PreforkError:
+def _explain_unknown(key: str, source: _Source) -> PreforkError:
     near = find_nearest(key, NAMES)
-    hint = f"did you mean {spell(near).removesuffix(' =')}?" if near else "prefork config lists them all"
-    return error(f"unknown option {spell(key).removesuffix(' =')}", hint)
+    hint = f"did you mean {source.spell(near)}?" if near else "prefork config lists them all"
+    return source.error(f"{source.place}unknown option {source.spell(key)}", hint)
 
 
-def _explain_conflict(name: Name, keys: Mapping[str, object], spell: Callable[[str], str]) -> str:
-    names = [spell(key) for key in keys if key in NAMES and NAMES[key].option is name.option]
-    return f"{' and '.join(names)} are one option, with two values"
+def _explain_conflict(name: Name, keys: Mapping[str, object], source: _Source) -> PreforkError:
+    names = [source.spell(key) for key in keys if key in NAMES and NAMES[key].option is name.option]
+    return source.error(f"{source.place}{' and '.join(names)} are one option, with two values")
 
 
 def _name_variable(key: str) -> str:

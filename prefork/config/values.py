@@ -15,6 +15,7 @@ from prefork.errors import ConfigError
 MAX_DURATION_S = 24 * 86400.0  # epoll_wait(2) takes milliseconds in a C int, which ends after 24.8 days
 MAX_SIZE_BYTES = 2**62
 MAX_COUNT = 2**31 - 1
+MAX_ID = 2**32 - 2  # uid_t's highest stands for "do not change": see setresuid(2)
 MAX_SHOWN = 60
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -74,7 +75,7 @@ def parse_root_path(value: object) -> str:
 
 def parse_owner(value: object) -> str:
     """A user or a group, by name or by number; whether it exists is the operating system's to say."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_ID:
         return str(value)
     return parse_text(value)
 
@@ -211,10 +212,9 @@ def parse_choice(value: object, choices: Iterable[str]) -> str:
     return word
 
 
-def split_list(value: object) -> tuple[object, ...]:
-    """The items of a list; text is a list with commas in it."""
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    if isinstance(value, list | tuple):
-        return tuple(value)
-    raise RefusedValueError("neither a text nor a list", "a text, or a list of texts")
+def split_list(value: object) -> tuple[str, ...]:
+    """The items of a list of texts; commas divide a text into items, within a list too."""
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+        raise RefusedValueError("neither a text nor a list of texts", "a text, or a list of texts")
+    return tuple(part.strip() for text in texts for part in text.split(",") if part.strip())
