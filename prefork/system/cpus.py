@@ -165,7 +165,11 @@ def _unescape(field: str) -> str:
 
 
 def _explain(count: int, cpus: int, quota: Quota | None) -> str:
-    said = "no cgroup quota" if quota is None else f"cgroup quota {_show(quota.cpus)} from {quota.directory}"
+    said = "no cgroup quota"
+    if quota is not None:
+        # The reason travels as JSON, and bytes of a name that are no UTF-8 cannot.
+        directory = quota.directory.encode(errors="replace").decode()
+        said = f"cgroup quota {_show(quota.cpus)} from {directory}"
     return f"{count} CPU{'' if count == 1 else 's'} (affinity {cpus}, {said})"
 
 

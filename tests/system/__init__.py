@@ -1,0 +1,1 @@
+"""The floor that touches the kernel, against the real kernel or a fake root directory."""
