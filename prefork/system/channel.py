@@ -15,6 +15,9 @@ READ_BYTES = 65536
 BACKLOG_BYTES = 4 * 1024 * 1024
 """How much unsent output a peer may owe us before it counts as dead."""
 MAX_FDS = 8
+SPACE_BYTES = socket.CMSG_SPACE(MAX_FDS * 4)
+# A received descriptor is inheritable unless asked otherwise; PEP 446 does not reach this far. See recvmsg(2).
+MSG_CMSG_CLOEXEC: int = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
 def open_pair() -> tuple[Channel, socket.socket]:
@@ -77,7 +80,7 @@ class Channel:
     def receive(self) -> bytes | None:
         """What has arrived: bytes, b"" if nothing yet, None at EOF. Descriptors wait in `take_fd`."""
         try:
-            data, rights, _flags, _addr = self._sock.recvmsg(READ_BYTES, socket.CMSG_SPACE(MAX_FDS * 4))
+            data, rights, _flags, _addr = self._sock.recvmsg(READ_BYTES, SPACE_BYTES, MSG_CMSG_CLOEXEC)
         except (BlockingIOError, InterruptedError):
             return b""
         except OSError:
@@ -86,6 +89,9 @@ class Channel:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 fds = array.array("i")
                 fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
+                if not MSG_CMSG_CLOEXEC:
+                    for fd in fds:
+                        os.set_inheritable(fd, False)
                 self._fds.extend(fds)
         if len(self._fds) > MAX_FDS:  # only a peer that lies sends descriptors without the messages for them
             return None
