@@ -26,6 +26,8 @@ class Start(Protocol):
         prefix: tuple[str, ...] = (),
         python_options: tuple[str, ...] = (),
         pass_fds: tuple[int, ...] = (),
+        terminal: bool = False,
+        folder: Path | None = None,
     ) -> Running: ...
 
 
@@ -42,11 +44,19 @@ def start(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Start]:
         prefix: tuple[str, ...] = (),
         python_options: tuple[str, ...] = (),
         pass_fds: tuple[int, ...] = (),
+        terminal: bool = False,
+        folder: Path | None = None,
     ) -> Running:
         if bind is not None:
             arguments = (*arguments, "--bind", bind)
         running = Running(
-            tmp_path, arguments, env=env, prefix=prefix, python_options=python_options, pass_fds=pass_fds
+            folder or tmp_path,
+            arguments,
+            env=env,
+            prefix=prefix,
+            python_options=python_options,
+            pass_fds=pass_fds,
+            terminal=terminal,
         )
         started.append(running)
         return running.wait_serving() if wait else running

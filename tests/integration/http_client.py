@@ -6,9 +6,11 @@ exception, because "refused", "reset" and "cut" are different broken promises.
 
 from __future__ import annotations
 
+import json
 import socket
 from dataclasses import dataclass, field
 from types import TracebackType
+from typing import Any
 
 Address = tuple[str, int] | str
 """(host, port), or the path of a unix socket."""
@@ -40,6 +42,9 @@ class Response:
         if len(values) > 1:
             raise MalformedError(f"{name} {len(values)} times: {values}")
         return values[0] if values else None
+
+    def json(self) -> Any:
+        return json.loads(self.body)
 
     def says_close(self) -> bool:
         return (self.header("connection") or "").lower() == "close"

@@ -12,13 +12,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import psutil
 
@@ -29,6 +30,13 @@ APPS = Path(__file__).parent / "apps"
 START_TIMEOUT_S = 25.0
 WAIT_TIMEOUT_S = 15.0
 POLL_S = 0.005
+
+# Makes its standard input the controlling terminal of its session, as a shell's window does, and becomes the program.
+TAKE_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
 
 LINE = re.compile(r"^\[(?P<time>[^\]]+)\] \[(?P<pid>\d+)\] \[(?P<level>[A-Z]+)\] (?P<text>.*)$")
 FIELD = re.compile(r"(?:^|\s)([a-z_]+)=(\"(?:[^\"\\]|\\.)*\"|\S*)")
@@ -66,6 +74,15 @@ def wait_until(condition: Callable[[], T], what: str, timeout_s: float = WAIT_TI
     return value
 
 
+def assert_never_within(condition: Callable[[], object], what: str, seconds: float) -> None:
+    """Watch that a condition does not come true; for promises that something does *not* happen."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            raise AssertionError(f"within {seconds:g} s: {what}")
+        time.sleep(POLL_S * 4)
+
+
 class Running:
     """One start of `python -m prefork`, in a folder that holds a copy of the apps, its log and its output."""
 
@@ -78,8 +95,12 @@ class Running:
         prefix: Sequence[str] = (),
         python_options: Sequence[str] = (),
         pass_fds: Sequence[int] = (),
+        terminal: bool = False,
     ) -> None:
-        """`prefix` is put before the command (`unshare …`); `folder` becomes the current directory."""
+        """`prefix` is put before the command (`unshare …`); `folder` becomes the current directory.
+
+        `terminal` runs it in a terminal of its own: what it shows there is the log, `type` types.
+        """
         self.folder = folder
         copy_apps(folder)
         name = uuid.uuid4().hex[:6]
@@ -88,24 +109,39 @@ class Running:
         command = [*prefix, sys.executable, *python_options, "-m", "prefork", *arguments]
         self._started_at = time.time()
         self._known: dict[int, psutil.Process] = {}
-        with self.log_path.open("wb") as log, self.output_path.open("wb") as output:
+        self._terminal: Terminal | None = None
+        with ExitStack() as files:
+            log: int | BinaryIO = files.enter_context(self.log_path.open("wb"))
+            output: int | BinaryIO = files.enter_context(self.output_path.open("wb"))
+            stdin = subprocess.DEVNULL
+            if terminal:
+                self._terminal = Terminal(self.log_path)
+                stdin = log = output = self._terminal.inside
+                command = [sys.executable, "-c", TAKE_TERMINAL, *command]
             self.process = subprocess.Popen(
                 command,
                 cwd=folder,
                 env=clean_environment() | (env or {}),
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=output,
                 stderr=log,
                 start_new_session=True,
                 pass_fds=pass_fds,
             )
+        if self._terminal is not None:
+            os.close(self._terminal.inside)
         self.pid = self.process.pid
+
+    def type(self, keys: str) -> None:
+        """Type on the program's terminal; the character 3 is Ctrl-C."""
+        assert self._terminal is not None
+        os.write(self._terminal.outside, keys.encode())
 
     # The log.
 
     @property
     def log(self) -> str:
-        return self.log_path.read_text(errors="replace")
+        return re.sub(r"\x1b\[[0-9;]*[A-Za-z]|\r", "", self.log_path.read_text(errors="replace"))
 
     @property
     def output(self) -> str:
@@ -250,6 +286,8 @@ class Running:
                 process.kill()  # psutil compares the start time first: a pid that was used again is safe
         self.process.wait(WAIT_TIMEOUT_S)
         psutil.wait_procs(list(leftovers.values()), WAIT_TIMEOUT_S)
+        if self._terminal is not None:
+            self._terminal.close()
         return titles
 
     def _find_strays(self) -> list[psutil.Process]:
@@ -268,6 +306,30 @@ class Running:
         return strays
 
 
+class Terminal:
+    """A pseudo terminal; what is shown on it goes to a file."""
+
+    def __init__(self, shown: Path) -> None:
+        self.outside, self.inside = os.openpty()
+        self._shown = shown
+        self._thread = threading.Thread(target=self._copy, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """The thread ends by itself when the last process that holds the inside is gone."""
+        self._thread.join(WAIT_TIMEOUT_S)
+        os.close(self.outside)
+
+    def _copy(self) -> None:
+        with self._shown.open("ab", buffering=0) as shown:
+            while True:
+                try:
+                    data = os.read(self.outside, 65536)
+                except OSError:  # EIO: nobody holds the inside any more; see pty(7)
+                    return
+                shown.write(data)
+
+
 def copy_apps(folder: Path) -> None:
     """Put a copy of each app in the folder; one that a test has changed stays as it is."""
     for app in APPS.glob("*.py"):
@@ -279,10 +341,7 @@ def clean_environment() -> dict[str, str]:
     """The caller's, without what changes a server's mind; finds the same `prefork` as this process does."""
     inherited = {key: value for key, value in os.environ.items() if not FOREIGN.match(key)}
     assert prefork.__file__
-    return inherited | {
-        "PYTHONPATH": str(Path(prefork.__file__).parent.parent),
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
+    return inherited | {"PYTHONPATH": str(Path(prefork.__file__).parent.parent)}
 
 
 def parse_line(line: str) -> Record | None:
