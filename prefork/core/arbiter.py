@@ -257,7 +257,8 @@ class Arbiter:
 
     def _worker_ready(self, worker: Worker, boot_ms: int) -> None:
         fleet = self.fleet
-        worker.become(WorkerState.READY, max(fleet.now, worker.forked_at + worker.policy.min_uptime_s))
+        worker.ready_at = fleet.now
+        worker.become(WorkerState.READY, fleet.now + worker.policy.min_uptime_s)
         worker.expect_beat(fleet.now)
         fleet.was_ready = True
         fleet.report(

@@ -264,7 +264,7 @@ class Fleet:
         if not killed and not self._is_anyone_settled():
             self._streak += 1
             self._not_before = self.now + delay_s(self._streak, killed=False, spread=self._spread())
-        if self.was_ready and slot.streak > worker.policy.max_restarts:
+        if self.was_ready and not killed and slot.streak > worker.policy.max_restarts:
             slot.failed = True
             self.report("error", "slot failed", slot=slot.index, young_deaths=slot.streak, why=why)
 

@@ -15,10 +15,10 @@ class Worker:
         "beat_due",
         "beat_floor",
         "deadline",
-        "forked_at",
         "gen",
         "pid",
         "policy",
+        "ready_at",
         "row",
         "serial",
         "slot",
@@ -34,7 +34,7 @@ class Worker:
         self.policy = policy
         self.state = WorkerState.BOOTING
         self.pid = 0
-        self.forked_at = now
+        self.ready_at = NEVER
         self.deadline = now + policy.boot_timeout_s
         """BOOTING: give up. READY: it has lived for min-uptime. DRAINING: patience ends. KILLED: SIGKILL."""
         self.beat_floor = now
@@ -60,7 +60,7 @@ class Worker:
 
     def is_settled(self, now: float) -> bool:
         """Has it proved itself by living long enough?"""
-        return self.state is WorkerState.READY and now >= self.forked_at + self.policy.min_uptime_s
+        return self.state is WorkerState.READY and now >= self.ready_at + self.policy.min_uptime_s
 
 
 class Slot:
