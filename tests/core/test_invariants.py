@@ -24,10 +24,13 @@ def pick(data: st.DataObject, of: set[int]) -> int:
 class AnyHistory(RuleBasedStateMachine):
     """Everything that can happen to a service, at any moment."""
 
-    @initialize(workers=COUNTS)
-    def begin(self, workers: int) -> None:
+    @initialize(workers=COUNTS, is_up=st.sampled_from([True, True, True, False]))
+    def begin(self, workers: int, is_up: bool) -> None:  # noqa: FBT001 drawn, not called
         self.world = World(Policy(workers=workers, timeout_s=10, boot_timeout_s=5, graceful_timeout_s=8))
-        self.world.tell(on.Start())
+        if is_up:
+            self.world.start()
+        else:
+            self.world.tell(on.Start())
 
     def is_over(self) -> bool:
         return self.world.exit_code is not None
@@ -189,7 +192,7 @@ class AnyHistory(RuleBasedStateMachine):
 
 
 AnyHistory.TestCase.settings = settings(
-    max_examples=100,
+    max_examples=200,
     stateful_step_count=50,
     deadline=None,
     phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink),
