@@ -66,11 +66,17 @@ def start(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Start]:
     assert leftovers == [], "processes outlived the program"
 
 
+def read(path: Path) -> str:
+    return path.read_text(errors="replace") if path.exists() else f"{path} is gone\n"
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if report.failed:
         for running in item.stash.get(STARTED, []):
             title = f"log of pid {running.pid}, {running.log_path}"
-            report.sections.append((title, (running.output + running.log)[-LOG_SHOWN_CHARS:]))
+            report.sections.append(
+                (title, (read(running.output_path) + read(running.log_path))[-LOG_SHOWN_CHARS:])
+            )
     return report

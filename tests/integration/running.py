@@ -109,6 +109,7 @@ class Running:
         command = [*prefix, sys.executable, *python_options, "-m", "prefork", *arguments]
         self._started_at = time.time()
         self._known: dict[int, psutil.Process] = {}
+        self._is_cleaned_up = False
         self._terminal: Terminal | None = None
         with ExitStack() as files:
             log: int | BinaryIO = files.enter_context(self.log_path.open("wb"))
@@ -275,7 +276,11 @@ class Running:
         """Kill whatever is left; return the titles of those who should not have been there.
 
         Only a program that ended by itself can leave leftovers; one that was still running is simply stopped.
+        Called again it does nothing.
         """
+        if self._is_cleaned_up:
+            return []
+        self._is_cleaned_up = True
         had_ended = self.process.poll() is not None
         leftovers = {process.pid: process for process in [*self.find_processes(), *self._find_strays()]}
         titles = [f"{pid} {read_title(process)}" for pid, process in leftovers.items()] if had_ended else []

@@ -21,8 +21,8 @@ def echo_form(request):
     return JsonResponse({"name": request.POST["name"], "size": len(request.FILES["file"].read())})
 
 
-def echo_query(request):
-    return JsonResponse({"q": request.GET.getlist("q"), "path": request.path, "host": request.get_host()})
+def echo_query(request, word):
+    return JsonResponse({"q": request.GET.getlist("q"), "word": word, "host": request.get_host()})
 
 
 def stream(request):

@@ -1,0 +1,99 @@
+"""Django, Flask, FastAPI and Starlette, for real: the requests of their tutorials, answered as their users expect."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.integration.conftest import Start
+from tests.integration.http_client import Connection
+from tests.integration.running import wait_until
+
+LINES = "".join(f"line {number}\n" for number in range(100)).encode()
+JSON = "Content-Type: application/json\r\n"
+FORM = "Content-Type: multipart/form-data; boundary=xx\r\n"
+UPLOAD = b"u" * 300_000
+FORM_BODY = (
+    b'--xx\r\nContent-Disposition: form-data; name="name"\r\n\r\nJos\xc3\xa9\r\n'
+    b'--xx\r\nContent-Disposition: form-data; name="file"; filename="f.bin"\r\n\r\n'
+    + UPLOAD
+    + b"\r\n--xx--\r\n"
+)
+
+
+@pytest.mark.parametrize("options", [(), ("--threads", "4")], ids=["inline", "threads"])
+def test_flask(start: Start, options: tuple[str, ...]) -> None:
+    running = start("flask_app:app", "--workers", "2", *options)
+    with Connection(running.address) as connection:
+        assert connection.request("/").body == b"Hello, world!"
+        sent = {"a": [1, "ü"]}
+        echoed = connection.request("/json", method="POST", head=JSON, body=json.dumps(sent).encode())
+        assert echoed.json() == {"received": sent, "address": "127.0.0.1"}
+        form = connection.request("/form", method="POST", head=FORM, body=FORM_BODY)
+        assert form.json() == {"name": "José", "size": len(UPLOAD)}
+        cookie = connection.request("/visits").header("set-cookie")
+        assert cookie is not None
+        again = connection.request("/visits", head=f"Cookie: {cookie.partition(';')[0]}\r\n")
+        assert again.body == b"2"
+        assert connection.request("/stream").body == LINES
+        assert connection.request("/url?q=%C3%BC").body.decode() == "http://test/url?q=ü"
+        assert connection.request("/nothing").status == 404
+        assert connection.request("/boom").status == 500
+        head = connection.request("/", method="HEAD")
+        assert (head.status, head.header("content-length"), head.body) == (200, "13", b"")
+        assert connection.request("/").body == b"Hello, world!"
+    assert "boom" in running.log
+    assert running.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("app", "options"),
+    [("django_app:application", ()), ("django_app:application", ("--threads", "4")), ("django_app:asgi", ())],
+    ids=["wsgi", "wsgi threads", "asgi"],
+)
+def test_django(start: Start, app: str, options: tuple[str, ...]) -> None:
+    running = start(app, "--workers", "2", *options)
+    with Connection(running.address) as connection:
+        assert connection.request("/").body == b"Hello, world!"
+        form = connection.request("/form", method="POST", head=FORM, body=FORM_BODY)
+        assert form.json() == {"name": "José", "size": len(UPLOAD)}
+        asked = connection.request("/query/%C3%A9t%C3%A9?q=1&q=%26")
+        assert asked.json() == {"q": ["1", "&"], "word": "été", "host": "test"}
+        assert connection.request("/stream").body == LINES
+        assert connection.request("/nothing").status == 404
+        assert connection.request("/boom").status == 500
+        assert connection.request("/").body == b"Hello, world!"
+    assert running.stop() == 0
+
+
+def test_starlette(start: Start) -> None:
+    running = start("starlette_app:app", "--workers", "1")
+    with Connection(running.address) as connection:
+        assert connection.request("/").body == b"Hello, world!"
+        echoed = connection.request("/json", method="POST", head=JSON, body=b'{"a": 1}').json()
+        assert echoed["received"] == {"a": 1}
+        assert [type(part) for part in echoed["client"]] == [str, int]
+        assert connection.request("/stream").body == LINES
+        assert connection.request("/background").body == b"0"
+        wait_until(lambda: connection.request("/background").body != b"0", "the background task's end")
+        assert connection.request("/boom").status == 500
+        assert connection.request("/").body == b"Hello, world!"
+    assert "boom" in running.log
+    assert running.stop() == 0
+
+
+def test_fastapi(start: Start) -> None:
+    running = start("fastapi_app:app", "--workers", "2")
+    with Connection(running.address) as connection:
+        assert connection.request("/").json() == "Hello, world!"
+        assert connection.request("/items/5?q=x").json() == {"item_id": 5, "q": "x"}
+        assert connection.request("/items/five").status == 422
+        assert connection.request("/items/404").status == 404
+        made = connection.request("/items", method="POST", head=JSON, body=b'{"name": "pen", "price": 1.5}')
+        assert made.json() == {"name": "pen", "total": 3.0, "host": "test"}
+        assert connection.request("/openapi.json").json()["openapi"].startswith("3.")
+        assert connection.request("/docs").status == 200
+        assert connection.request("/boom").status == 500
+        assert connection.request("/").json() == "Hello, world!"
+    assert running.stop() == 0
