@@ -6,8 +6,7 @@ next to nothing, for apps import it: whatever is heavy is imported by the functi
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # not from typing, which would be most of the cost
 if TYPE_CHECKING:
     from prefork.identity import Worker
 

@@ -16,6 +16,7 @@ import msgspec
 from prefork.cli.app_import import Report
 from prefork.cli.parameters import ServiceCommand, pick_given
 from prefork.cli.reading import read_configuration, start_from_flags
+from prefork.config.kinds import show_duration
 from prefork.config.model import Config
 from prefork.errors import AppError
 
@@ -70,7 +71,8 @@ def _check_app(config: Config) -> Report:
             )
         except subprocess.TimeoutExpired:
             raise AppError(
-                f"importing {config.app} took longer than {config.boot_timeout_s:g} s", "set --boot-timeout"
+                f"importing {config.app} took longer than {show_duration(config.boot_timeout_s)}",
+                "allow it more with --boot-timeout",
             ) from None
         report_file.seek(0)
         data = report_file.read()

@@ -12,12 +12,17 @@ _RED_BOLD = "\x1b[1;31m"
 _PLAIN = "\x1b[0m"
 
 
-def print_error(error: PreforkError, stream: TextIO) -> None:
-    """Print an error, after the app's own traceback if it has one. Never raises: a closed stderr loses the text."""
+def print_error(error: PreforkError, stream: TextIO | None) -> None:
+    """Print an error, after the app's own traceback if it has one. Never raises: a closed stderr loses the text.
+
+    `stream` is None where Python found its descriptor closed at the start.
+    """
+    if stream is None:
+        return
     lines = [flatten(error.message), *(f"  {flatten(hint)}" for hint in error.hints)]
-    label = f"{_RED_BOLD}error:{_PLAIN}" if wants_color(stream, os.environ) else "error:"
     traceback = error.traceback.rstrip("\n") + "\n" if isinstance(error, AppError) and error.traceback else ""
     try:
+        label = f"{_RED_BOLD}error:{_PLAIN}" if wants_color(stream, os.environ) else "error:"
         stream.write(f"{traceback}{label} " + "\n".join(lines) + "\n")
         stream.flush()
     except (OSError, ValueError):  # ValueError: the stream object itself is closed

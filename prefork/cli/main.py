@@ -6,9 +6,11 @@ Imports little at the top, so that a Ctrl-C while the rest is being imported end
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
+from typing import TextIO
 
 from prefork.cli.complaints import print_error
 from prefork.errors import EXIT_FAILED, PreforkError
@@ -20,14 +22,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code. `arguments` are the process's own unless given."""
     try:
         code = run_command(sys.argv[1:] if arguments is None else arguments)
-        sys.stdout.flush()
+        _flush_stdout()
     except PreforkError as error:
         print_error(error, sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
+    except BrokenPipeError:  # `prefork config | head`: whoever read has seen enough
         _mute_stdout()
+        return EXIT_FAILED
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise
+        _mute_stdout()
+        print_error(PreforkError("cannot write to standard output: no space left"), sys.stderr)
         return EXIT_FAILED
     return code
 
@@ -48,6 +56,14 @@ def run_command(arguments: Sequence[str]) -> int:
         return ended.exit_code
     except click.ClickException as mistake:
         raise translate_mistake(mistake) from None
+
+
+def _flush_stdout() -> None:
+    stdout: TextIO | None = (
+        sys.stdout
+    )  # None if the descriptor was closed at the start, whatever its type says
+    if stdout is not None:
+        stdout.flush()
 
 
 def _mute_stdout() -> None:

@@ -16,10 +16,6 @@ def translate_mistake(mistake: click.ClickException) -> PreforkError:
             near = find_nearest(mistake.option_name, _list_flags(mistake.ctx))
             hint = f"did you mean {near}?" if near else "see prefork --help"
             return UsageError(f"unknown option {_show(mistake.option_name)}", hint)
-        case click.BadOptionUsage():
-            return UsageError(
-                f"{_show(mistake.option_name)}: {_lower(mistake.message)}", "see prefork --help"
-            )
         case _:
             return UsageError(_lower(mistake.format_message()), "see prefork --help")
 

@@ -120,7 +120,9 @@ def _make_start(layers: list[Layer], config_file: object) -> Start:
     try:
         path = None if given is None else parse_text(given)
     except RefusedValueError as refused:
-        raise ConfigError(f"the configuration file {quote(given)}: {refused.message}", *refused.hints) from None
+        raise ConfigError(
+            f"the configuration file {quote(given)}: {refused.message}", *refused.hints
+        ) from None
     return Start(tuple(layers), path, find_directory(environ), environ, os.getpid())
 
 
@@ -165,13 +167,13 @@ def _read_text(path: str) -> str:
 
 def _read(path: str, label: str) -> bytes:
     try:
-        with open(path, "rb") as file:  # noqa: PTH123  # the same
+        with open(path, "rb") as file:  # noqa: PTH123  # pathlib costs milliseconds at every start
             return file.read()
-    except PermissionError:
-        raise NoPermissionError(f"cannot read {label}: permission denied", f"it is {path}") from None
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise ConfigError(f"cannot read {label}: {reason}", f"it would be {path}") from None
+        message = f"cannot read {label}: {(error.strerror or str(error)).lower()}"
+        hints = [] if label == path else [f"it would be {path}"]
+        refused = NoPermissionError if isinstance(error, PermissionError) else ConfigError
+        raise refused(message, *hints) from None
 
 
 def _count_cpus() -> tuple[int, str]:

@@ -70,7 +70,8 @@ def parse_address(text: object) -> Address:
     if text.startswith("fd://"):
         return parse_descriptor(text.removeprefix("fd://"))
     if "/" in (netloc := text.removeprefix("tcp://")):
-        raise RefusedValueError("not an address", f"{ACCEPTED}; a unix socket is unix:/path")
+        instead = "" if "://" in netloc else f"did you mean unix:{netloc}?"
+        raise RefusedValueError("not an address", ACCEPTED, instead=instead)
     return _parse_tcp(netloc)
 
 
@@ -141,7 +142,7 @@ def _parse_tcp(netloc: str) -> Address:
         if ":" not in host:
             raise RefusedValueError("brackets are for IPv6", ACCEPTED)
     elif netloc.count(":") > 1:
-        raise RefusedValueError("IPv6 needs brackets", f"[{netloc}]:{DEFAULT_PORT}")
+        raise RefusedValueError("more than one colon", ACCEPTED, instead="IPv6 needs brackets: [::1]:80")
     elif re.fullmatch(r"[0-9]+", netloc):
         host, port_text = DEFAULT_HOST, netloc
     else:

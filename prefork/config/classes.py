@@ -26,11 +26,11 @@ INTERFACES = {
 }
 
 REFUSED = {
-    "gevent": "threads in its place: --threads 32",
-    "eventlet": "threads in its place: --threads 32",
-    "meinheld": "threads in its place: --threads 32",
-    "tornado": "an ASGI app, or tornado.wsgi.WSGIContainer turned round: serve the WSGI app itself",
-    "aiohttp": "an ASGI app: aiohttp brings a server of its own",
+    "gevent": "use threads in its place: --threads 32",
+    "eventlet": "use threads in its place: --threads 32",
+    "meinheld": "leave it out: WSGI is served from C parsers here too",
+    "tornado": "a Tornado app brings its own server: run several of it behind a proxy, or port it to ASGI",
+    "aiohttp": "an aiohttp app brings its own server: run several of it behind a proxy, or port it to ASGI",
 }
 ACCEPTED = "sync, gthread, asgi, uvicorn (better: leave it out, the interface is detected)"
 
@@ -44,8 +44,8 @@ def parse_worker_class(value: object) -> str:
     for name, instead in REFUSED.items():
         # gevent, gevent_pywsgi, aiohttp.GunicornWebWorker, meinheld.gmeinheld.MeinheldWorker
         if word.startswith(name):
-            raise RefusedValueError(f"{name} workers are not supported", instead)
+            raise RefusedValueError(f"{name} workers are not supported", ACCEPTED, instead=instead)
     near = find_nearest(word, [*INTERFACES, *REFUSED])
     raise RefusedValueError(
-        "not a worker class we know" + (f", did you mean {near}?" if near else ""), ACCEPTED
+        "not a worker class we know", ACCEPTED, instead=f"did you mean {near}?" if near else ""
     )

@@ -32,10 +32,10 @@ Parser = Callable[[object], object]
 
 
 class RefusedValueError(ConfigError):
-    """A value that cannot be what its option needs: why not, and what is accepted."""
+    """A value that cannot be what its option needs: why not, what is accepted, and what was probably meant."""
 
-    def __init__(self, problem: str, accepted: str) -> None:
-        super().__init__(problem, f"accepted: {accepted}")
+    def __init__(self, problem: str, accepted: str, *, instead: str = "") -> None:
+        super().__init__(problem, *([instead] if instead else []), f"accepted: {accepted}")
 
 
 def quote(value: object) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from prefork.config.classes import parse_worker_class
+from prefork.config.classes import ACCEPTED, REFUSED, parse_worker_class
 from prefork.config.values import RefusedValueError
 
 
@@ -24,19 +24,21 @@ def test_a_class_stands_for_an_interface(written: str, interface: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "problem"),
+    ("written", "problem", "instead"),
     [
-        ("gevent", "gevent workers are not supported"),
-        ("gevent_pywsgi", "gevent workers are not supported"),
-        ("eventlet", "eventlet workers are not supported"),
-        ("tornado", "tornado workers are not supported"),
-        ("aiohttp.GunicornWebWorker", "aiohttp workers are not supported"),
-        ("gthreads", "not a worker class we know, did you mean gthread?"),
-        ("qqq", "not a worker class we know"),
+        ("gevent", "gevent workers are not supported", "use threads in its place: --threads 32"),
+        ("gevent_pywsgi", "gevent workers are not supported", "use threads in its place: --threads 32"),
+        ("eventlet", "eventlet workers are not supported", "use threads in its place: --threads 32"),
+        ("tornado", "tornado workers are not supported", REFUSED["tornado"]),
+        ("aiohttp.GunicornWebWorker", "aiohttp workers are not supported", REFUSED["aiohttp"]),
+        ("gthreads", "not a worker class we know", "did you mean gthread?"),
+        ("qqq", "not a worker class we know", ""),
     ],
 )
-def test_other_classes_are_refused_by_name(written: str, problem: str) -> None:
+def test_other_classes_are_refused_by_name_with_what_to_do(written: str, problem: str, instead: str) -> None:
     with pytest.raises(RefusedValueError) as refused:
         parse_worker_class(written)
     assert refused.value.message == problem
-    assert len(refused.value.hints) == 1
+    assert refused.value.hints == (
+        (instead, f"accepted: {ACCEPTED}") if instead else (f"accepted: {ACCEPTED}",)
+    )
