@@ -79,10 +79,9 @@ def _read_bindings(body: Iterable[ast.stmt]) -> Iterator[tuple[str, str]]:
         match statement:
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
                 yield name, name
-            case ast.Import() | ast.ImportFrom():
-                module = f"{statement.module or ''}." if isinstance(statement, ast.ImportFrom) else ""
-                for alias in statement.names:
-                    yield alias.asname or alias.name.partition(".")[0], module + alias.name
+            case ast.ImportFrom(module=module, names=aliases):  # a plain import binds modules only, no apps
+                for alias in aliases:
+                    yield alias.asname or alias.name, f"{module or ''}.{alias.name}"
             case ast.Assign(targets=targets, value=value):
                 yield from _read_targets(targets, value)
             case ast.AnnAssign(target=target, value=ast.expr() as value):
