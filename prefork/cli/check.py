@@ -43,10 +43,10 @@ def check(*, app: str | None, **parameters: object) -> int:
     resolved = read_configuration(start_from_flags(app, pick_given(parameters)))
     config = resolved.config
     for note in resolved.notes:
-        click.echo(f"note: {note}")
-    click.echo(f"configuration ok: {config.name}, {', '.join(config.bind)}, workers {config.workers}")
+        print(f"note: {note}")
+    print(f"configuration ok: {config.name}, {', '.join(config.bind)}, workers {config.workers}")
     report = _check_app(config)
-    click.echo(f"app ok: {config.app} is {report.interface.upper()} ({report.file})")
+    print(f"app ok: {config.app} is {report.interface.upper()} ({report.file})")
     return 0
 
 

@@ -41,7 +41,7 @@ def print_config(*, app: str | None, as_json: bool, as_schema: bool, **parameter
         _print_json(describe(resolved))
     else:
         for row in lay_out(list_rows(resolved)):
-            click.echo(row)
+            print(row)
     return 0
 
 
@@ -85,4 +85,4 @@ def _find_app_if_any(directory: str) -> str:
 
 
 def _print_json(data: object) -> None:
-    click.echo(msgspec.json.format(msgspec.json.encode(data), indent=2).decode())
+    print(msgspec.json.format(msgspec.json.encode(data), indent=2).decode())

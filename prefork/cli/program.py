@@ -34,6 +34,8 @@ class Program(click.Group):
     """The group of commands; what does not begin with one belongs to `run`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args[:1] == ["help"]:
+            args = [*args[1:], "--help"]
         first = args[0] if args else ""
         if first not in _OWN_FLAGS and first not in self.commands:
             self._refuse_misspelt(first)
@@ -62,7 +64,12 @@ def make_program() -> Program:
         help=HELP,
         subcommand_metavar="[run] APP [OPTIONS] | COMMAND …",
         options_metavar="",
-        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+        context_settings={
+            "help_option_names": ["-h", "--help"],
+            "max_content_width": 110,
+            # --keep_alive is --keep-alive: gunicorn has flags with underscores, and keys of the file may have them.
+            "token_normalize_func": lambda word: word.replace("_", "-"),
+        },
     )
     program.params.append(
         click.Option(["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_print_version)
@@ -74,5 +81,5 @@ def make_program() -> Program:
 
 def _print_version(context: click.Context, _: click.Parameter, value: bool) -> None:  # noqa: FBT001  # click's
     if value:
-        click.echo(f"prefork {prefork.__version__}")
+        print(f"prefork {prefork.__version__}")
         context.exit(0)

@@ -34,5 +34,5 @@ def print_versions() -> int:
     python = ".".join(map(str, sys.version_info[:3]))
     rows = [("prefork", prefork.__version__), (sys.implementation.name, f"{python} on {sys.platform}")]
     for name, shown in rows + [(name, find(name)) for name in SHOWN]:
-        click.echo(f"{name:<14}{shown}")
+        print(f"{name:<14}{shown}")
     return 0

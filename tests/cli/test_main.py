@@ -25,7 +25,9 @@ def test_the_version_is_told(arguments: tuple[str, ...], capsys: pytest.CaptureF
     assert capsys.readouterr().out.split()[:2] == ["prefork", prefork.__version__]
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("-h",), ("run", "--help"), ("main:app", "--help")])
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("-h",), ("help",), ("run", "--help"), ("help", "run"), ("main:app", "--help")]
+)
 def test_the_help_explains_every_option_in_groups(
     arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,14 +16,11 @@ from prefork.cli.reading import (
     start_from_keywords,
 )
 from prefork.errors import ConfigError, NoPermissionError, PreforkError, UsageError
-from tests.cli.program import clean_environ
 
 
 @pytest.fixture
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    for name in set(os.environ) - set(clean_environ()):
-        monkeypatch.delenv(name)
     return tmp_path
 
 
