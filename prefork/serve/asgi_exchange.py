@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import MutableMapping
 from sys import getrefcount
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from prefork.serve.exchange import ClientDisconnectedError, Exchange, Phase
 from prefork.serve.http import HttpConnection
@@ -200,7 +200,9 @@ class AsgiExchange(Exchange):
         kind = message["type"]
         if kind == "http.response.body":
             if self.phase is _AWAITED or self.phase is _DONE:
-                raise RuntimeError(f"unexpected ASGI message {kind!r}: the response is {self.phase.name.lower()}")
+                raise RuntimeError(
+                    f"unexpected ASGI message {kind!r}: the response is {self.phase.name.lower()}"
+                )
             body = message.get("body", b"")
             last = not message.get("more_body", False)
             if len(body) > SLICE_BYTES:
@@ -238,7 +240,7 @@ class AsgiExchange(Exchange):
         view = memoryview(body)
         for at in range(0, len(view), SLICE_BYTES):
             end = at + SLICE_BYTES
-            self._put(view[at:end], last=last and end >= len(view))
+            self._put(cast(bytes, view[at:end]), last=last and end >= len(view))
             if self.connection.write_paused and not (last and end >= len(view)):
                 await self.connection.wait_writable()
 

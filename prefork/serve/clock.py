@@ -10,7 +10,6 @@ It must never arm a timer of its own: who owns the tick decides how often it is.
 from __future__ import annotations
 
 import asyncio
-import time
 from email.utils import formatdate
 
 CLOSE_LINE = b"Connection: close\r\n"
@@ -21,8 +20,8 @@ class Clock:
     """The loop's time and the end of a response head, both as of the last tick."""
 
     __slots__ = (
+        "_date",
         "_loop",
-        "_second",
         "_show_date",
         "date_line",
         "now",
@@ -35,7 +34,7 @@ class Clock:
     def __init__(self, loop: asyncio.AbstractEventLoop, *, show_date: bool, show_server: bool) -> None:
         self._loop = loop
         self._show_date = show_date
-        self._second = -1
+        self._date = ""
         self.now = 0.0
         """Seconds on the loop's clock."""
         self.server_line = b"Server: prefork\r\n" if show_server else b""
@@ -49,12 +48,12 @@ class Clock:
     def refresh(self) -> None:
         """Read both clocks; render the lines again when the second has changed (RFC 9110 §6.6.1)."""
         self.now = self._loop.time()
-        second = int(time.time())
-        if second == self._second:
+        date = formatdate(usegmt=True)
+        if date == self._date:
             return
-        self._second = second
+        self._date = date
         if self._show_date:
-            self.date_line = b"Date: " + formatdate(second, usegmt=True).encode("ascii") + b"\r\n"
+            self.date_line = f"Date: {date}\r\n".encode("ascii")
         lines = self.date_line + self.server_line
         self.tail = lines + b"\r\n"
         self.tail_close = lines + CLOSE_LINE + b"\r\n"

@@ -137,7 +137,7 @@ class Exchange:
         self._length = length
         self._flags = flags
         # RFC 9112 §6.3: these never have a body, whatever their fields say.
-        self._no_body = self.method == "HEAD" or status == 204 or status == 304
+        self._no_body = self.method == "HEAD" or status in (204, 304)
         if status == 204 and length != NO_LENGTH:
             raise ValueError("a 204 response has no Content-Length")  # RFC 9110 §8.6
         self.phase = _HEAD
@@ -160,6 +160,11 @@ class Exchange:
                     raise ValueError(f"Content-Length is {length}, the body has {size} bytes")
                 self.phase = _DONE
                 self.emit(head + self._make_tail() + body)
+                return
+            if not last and 0 < size <= JOIN_BYTES and size <= self._length and not self._no_body:
+                self._left = self._length - size
+                self.phase = _BODY
+                self.emit(self._head + self._make_tail() + body)
                 return
             self._put_head(size, last=last)
         if self._no_body:
@@ -191,7 +196,8 @@ class Exchange:
     def _put_head(self, size: int, *, last: bool) -> None:
         head = self._head
         if self._no_body:
-            if last and self._length == NO_LENGTH and size:  # a HEAD whose body says how long the GET's would be
+            # A HEAD's unsent body says how long the GET's would be.
+            if last and size and self._length == NO_LENGTH and self.method == "HEAD":
                 head += b"Content-Length: %d\r\n" % size
         elif self._length != NO_LENGTH:
             if size > self._length or (last and size < self._length):
@@ -248,6 +254,10 @@ class Exchange:
         with_body = self.method != "HEAD"
         self.emit(render_refusal(500, self.clock, close=self.closing, with_body=with_body))
         connection.finish(self)
+
+    def client_gone(self) -> ClientDisconnectedError:
+        """What an app is told that writes to nobody."""
+        return ClientDisconnectedError("the client is gone")
 
     def recycle(self) -> None:
         """Forget the response, for the connection's next request."""

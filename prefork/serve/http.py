@@ -34,16 +34,13 @@ DRAIN_BYTES = 65536
 """How much of a body that the app left unread is read to keep the connection."""
 LINGER_S = 2.0
 """How long a half-closed connection waits for the client's end of file."""
-STALL_S = 60.0
-"""How long a client may take nothing of what waits to be written."""
-
-_DONE = Phase.DONE
 
 
 class HttpConnection(asyncio.Protocol):
     """The protocol object of one accepted socket."""
 
     __slots__ = (
+        "_dropping",
         "_eof",
         "_feed",
         "_lingering",
@@ -86,6 +83,7 @@ class HttpConnection(asyncio.Protocol):
         self._since = service.clock.now
         self._served = False
         self._lingering = False
+        self._dropping = False
         self._eof = False
         self._reading_paused = False
         self._refusal: int | None = None
@@ -113,13 +111,13 @@ class HttpConnection(asyncio.Protocol):
                 self._feed(data)
             except (httptools.HttpParserError, httptools.HttpParserUpgrade) as stop:
                 self._stop_parsing(stop, data)
+            if self.reader.in_head:
+                self._watch_head(len(data))
         queue = self._queue
         if queue:
             self._answer_queued()
             if len(queue) > MOST_QUEUED:
                 self.pause_reading()
-        if self.reader.in_head:
-            self._watch_head(len(data))
 
     def eof_received(self) -> bool:
         self._eof = True
@@ -138,7 +136,7 @@ class HttpConnection(asyncio.Protocol):
         exchange = self.exchange
         if exchange is not None:
             self.exchange = None
-            if exchange.phase is not _DONE:
+            if not self._dropping:
                 service.counters.in_flight -= 1
             exchange.gone = True
             exchange.lose()
@@ -268,6 +266,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _unread_allowed(self, exchange: Exchange) -> None:
         """The response is complete, the request is not: read on for a bounded while, or close."""
+        self._dropping = True
         left = exchange.body_length_bytes - exchange.body_read_bytes
         if left > DRAIN_BYTES:
             self.exchange = None
@@ -275,15 +274,16 @@ class HttpConnection(asyncio.Protocol):
         else:
             self.resume_reading()
 
-    def drop_body(self, exchange: Exchange, allowance_bytes: int) -> None:
+    def drop_body(self, exchange: Exchange, read_bytes: int) -> None:
         """A body goes on after its response: take it within bounds."""
-        if allowance_bytes > DRAIN_BYTES and self.exchange is exchange:
+        if read_bytes > DRAIN_BYTES and self._dropping and self.exchange is exchange:
             self.exchange = None
             self._close(linger=True)
 
     def end_dropped_body(self, exchange: Exchange) -> None:
         """The body that nobody read is over: the connection is free for the next request."""
-        if self.exchange is exchange:
+        if self._dropping and self.exchange is exchange:
+            self._dropping = False
             self.exchange = None
             self._since = self.service.clock.now
             if self._queue or self._refusal is not None or self._eof or self._reading_paused:
@@ -300,7 +300,7 @@ class HttpConnection(asyncio.Protocol):
                 self._unparsed = bytes(view[at:])
                 self.pause_reading()
                 return
-            piece = view[at : at + PIECE_BYTES]
+            piece = cast(bytes, view[at : at + PIECE_BYTES])  # httptools reads any buffer
             at += PIECE_BYTES
             try:
                 self._feed(piece)
@@ -308,7 +308,7 @@ class HttpConnection(asyncio.Protocol):
                 self._stop_parsing(stop, data[at - PIECE_BYTES : at])
                 if self._feed is _discard:
                     return
-            if self.reader.in_head and at < len(view):
+            if self.reader.in_head:
                 self._watch_head(len(piece))
 
     def _stop_parsing(self, stop: Exception, data: bytes) -> None:
@@ -351,16 +351,16 @@ class HttpConnection(asyncio.Protocol):
         phase = exchange.phase
         exchange.gone = True
         self.exchange = None
-        if phase is _DONE:
+        if self._dropping:
             self._close(linger=True)
             return
         self.service.counters.in_flight -= 1
         exchange.phase = _DONE
         exchange.lose()
-        if phase is Phase.BODY:
-            self.cut()
-        else:
+        if phase is Phase.AWAITED or phase is Phase.HEAD:
             self._send_refusal()
+        else:
+            self.cut()
 
     def _send_refusal(self) -> None:
         status = self._refusal
@@ -403,7 +403,7 @@ class HttpConnection(asyncio.Protocol):
         if unwritten:
             if unwritten != self._unwritten_bytes:
                 self._since = now
-            elif waited > STALL_S:
+            elif waited > self.service.stall_s:
                 self.cut()
             self._unwritten_bytes = unwritten
             return
@@ -413,7 +413,7 @@ class HttpConnection(asyncio.Protocol):
             return
         exchange = self.exchange
         if exchange is not None:
-            if exchange.phase is _DONE and waited > LINGER_S:  # a rest of a body that does not come
+            if self._dropping and waited > LINGER_S:  # a rest of a body that does not come
                 self._close(linger=False)
             return
         if self._queue or self.transport.is_closing():

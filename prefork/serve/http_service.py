@@ -30,6 +30,8 @@ class HttpService:
 
     write_high_bytes = 65536
     """More than so much unsent, and the app is held back."""
+    stall_s = 60.0
+    """How long a client may take nothing of what waits to be written."""
 
     def __init__(self, settings: ServeSettings, loop: asyncio.AbstractEventLoop) -> None:
         self.settings = settings

@@ -86,7 +86,9 @@ class Lifespan:
         if kind == "lifespan.startup.complete" and not self._started.done():
             self._started.set_result(None)
         elif kind == "lifespan.startup.failed" and not self._started.done():
-            self._failure = AppError(f"the app's startup failed: {message.get('message') or 'it did not say why'}")
+            self._failure = AppError(
+                f"the app's startup failed: {message.get('message') or 'it did not say why'}"
+            )
             self._started.set_result(None)
         elif kind == "lifespan.shutdown.complete" and not self._stopped.done():
             self._stopped.set_result(None)

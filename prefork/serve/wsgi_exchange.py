@@ -1,0 +1,154 @@
+"""One WSGI request: the environ, `start_response`, `write`, and what the app's iterable must be.
+
+What inline and threaded calls have in common. It never decides where the app runs or how its bytes get out.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Any
+
+from prefork.serve.environ import Environ, make_base_environ
+from prefork.serve.exchange import ClientDisconnectedError, Exchange, Phase
+from prefork.serve.http import HttpConnection
+from prefork.serve.response import CONTINUE, render_text_fields
+from prefork.serve.spool import Spool
+
+if TYPE_CHECKING:
+    from prefork.serve.wsgi import WsgiService
+
+logger = logging.getLogger("prefork.worker")
+
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
+
+_AWAITED, _HEAD, _BODY, _DONE = Phase.AWAITED, Phase.HEAD, Phase.BODY, Phase.DONE
+
+
+class WsgiExchange(Exchange):
+    """From a complete request to `close()`."""
+
+    __slots__ = ("_base", "_begun", "_input", "_spool", "service")
+
+    def __init__(self, connection: HttpConnection, service: WsgiService) -> None:
+        super().__init__(connection, service.clock, connection.transport.write)
+        self.service = service
+        self._base = make_base_environ(connection, service.settings)
+        self._begun = False
+        self._spool: Spool | None = None
+        self._input: IO[bytes] | None = None
+
+    # From the connection.
+
+    def begin(self) -> None:
+        self._begun = True
+        if self.body_complete:
+            self.call()
+        elif self.expects_continue:
+            # The server reads for the app, so it is the server that asks for the body (RFC 9110 §10.1.1).
+            self.expects_continue = False
+            self.emit(CONTINUE)
+
+    def take_body(self, data: bytes) -> None:
+        if self.phase is _DONE:
+            self.connection.drop_body(self, self.body_read_bytes)
+            return
+        if self._spool is None:
+            self._spool = Spool()
+        self._spool.append(data)
+
+    def end_body(self) -> None:
+        if self.phase is _DONE:
+            self.connection.end_dropped_body(self)
+        elif self._begun:
+            self.call()
+
+    def hang_up(self) -> None:
+        pass  # a WSGI app cannot be told; the answer may still be read
+
+    def call(self) -> None:
+        """The request is complete: see that the app is called."""
+        raise NotImplementedError
+
+    # For the app.
+
+    def make_environ(self) -> Environ:
+        """The environ of this request, its input at the beginning."""
+        environ = self._base.copy()
+        path = self.native_path
+        root = self.service.root_path
+        if root and path.startswith(root):
+            path = path[len(root) :]
+        environ["REQUEST_METHOD"] = self.method
+        environ["PATH_INFO"] = path
+        environ["QUERY_STRING"] = self.query.decode("latin-1")
+        environ["SERVER_PROTOCOL"] = "HTTP/1.1" if self.version == "1.1" else "HTTP/1.0"
+        self.service.field_keys.add_fields(environ, self.headers)
+        if self._spool is None:
+            environ["wsgi.input"] = io.BytesIO()
+        else:
+            environ["wsgi.input"] = self._input = self._spool.open()
+            environ["CONTENT_LENGTH"] = str(self._spool.size_bytes)
+        return environ
+
+    def start_response(
+        self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
+    ) -> Any:
+        """PEP 3333's. Raises ValueError or TypeError for what must not reach the wire, RuntimeError out of turn."""
+        if exc_info is not None:
+            try:
+                if self.phase is _BODY or self.phase is _DONE:
+                    raise exc_info[1].with_traceback(exc_info[2])
+            finally:
+                exc_info = None  # no ring of traceback and frame
+        elif self.phase is not _AWAITED:
+            raise RuntimeError("start_response was called a second time without exc_info")
+        code = status[:3]
+        if not (code.isdigit() and code.isascii() and code >= "100" and status[3:4] in ("", " ")):
+            raise ValueError(f"not a status: {status!r}")
+        head, length, flags = render_text_fields(status, headers, self.service.header_kinds)
+        self.set_head(head, length, flags, int(code))
+        return self.write
+
+    def write(self, data: bytes) -> None:
+        """PEP 3333's imperative way out."""
+        raise NotImplementedError
+
+    def put_chunk(self, chunk: bytes) -> None:
+        """One piece of the iterable. Raises when it is not bytes or comes before `start_response`."""
+        if self.phase is _AWAITED:
+            raise RuntimeError("the app gave a body before it called start_response")
+        if type(chunk) is not bytes and not isinstance(chunk, bytes):
+            raise TypeError(f"a WSGI app yields bytes, not {type(chunk).__name__}")
+        if chunk:
+            self.put(chunk, last=False)
+
+    def put_end(self) -> None:
+        """The iterable is exhausted. Raises when that leaves the response incomplete."""
+        if self.phase is _AWAITED:
+            raise RuntimeError("the app's iterable ended before it called start_response")
+        self.put(b"", last=True)
+
+    def log_failure(self, exc: BaseException) -> None:
+        """The app raised: say so, unless it only passed on that its client is gone."""
+        if isinstance(exc, ClientDisconnectedError) and self.gone:
+            return
+        logger.error("the app raised method=%s path=%r", self.method, self.native_path, exc_info=exc)
+
+    def close_input(self) -> None:
+        """The app has ended: its input goes."""
+        if self._spool is not None:
+            self._spool.close()
+            self._spool = None
+            self._input = None
+
+
+def close_result(result: object) -> None:
+    """Call the iterable's `close()`, whatever came before; log what it raises."""
+    close = getattr(result, "close", None)
+    if close is not None:
+        try:
+            close()
+        except BaseException:  # also SystemExit: an app ends its request, never its worker
+            logger.exception("the app's close() raised")

@@ -1,0 +1,211 @@
+"""A WSGI call on the loop's own thread, one chunk of its response at a time.
+
+The app runs inside a context of its own, from its call to its `close()`. Between two chunks the loop gets its turn,
+so a chunk is on its way before the next one is asked for (PEP 3333, "Buffering and Streaming"), and above the
+transport's high-water mark the next one waits for the client. What `write()` is given past that mark goes to a spool,
+because a call that cannot be suspended cannot be held back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextvars import Context, copy_context
+from sys import getrefcount
+from typing import IO, TYPE_CHECKING, Any
+
+from prefork.serve.environ import FileWrapper
+from prefork.serve.exchange import Phase
+from prefork.serve.http import HttpConnection
+from prefork.serve.spool import Spool
+from prefork.serve.wsgi_exchange import WsgiExchange, close_result
+
+if TYPE_CHECKING:
+    from prefork.serve.wsgi import WsgiService
+
+TURN_BYTES = 262144
+"""How much of a file, or of a spool, goes to the transport in one turn of the loop."""
+
+_AWAITED, _HEAD, _BODY, _DONE = Phase.AWAITED, Phase.HEAD, Phase.BODY, Phase.DONE
+
+
+class InlineExchange(WsgiExchange):
+    """One request at a time, in the service's lane."""
+
+    __slots__ = ("_backlog", "_context", "_iterator", "_result", "_start_response", "_unspooled")
+
+    def __init__(self, connection: HttpConnection, service: WsgiService) -> None:
+        super().__init__(connection, service)
+        self._start_response = self.start_response
+        self._context: Context | None = None
+        self._result: Any = None
+        self._iterator: Iterator[bytes] | None = None
+        self._backlog: Spool | None = None
+        """What `write()` gave too fast."""
+        self._unspooled: IO[bytes] | None = None
+        """The same, while it is being read."""
+
+    def call(self) -> None:
+        self.service.running += 1
+        self.service.enter_lane(self)
+
+    def run(self) -> None:
+        """Call the app; the lane is ours until `_end`."""
+        if self.gone:  # while it waited
+            self._end()
+            return
+        context = self._context = copy_context()
+        context.run(self._call_app)
+
+    def lose(self) -> None:
+        iterator, self._iterator = self._iterator, None
+        if iterator is not None and self._context is not None:
+            self._context.run(self._end)
+        self._drop_backlog()
+
+    def resume_writing(self) -> None:
+        if self._backlog is not None:
+            self._flush_backlog()
+        elif self._iterator is not None:
+            self._next_turn()
+
+    # The app's call.
+
+    def _call_app(self) -> None:
+        try:
+            result = self._result = self.service.app(self.make_environ(), self._start_response)
+            if type(result) is list or type(result) is tuple:
+                self._put_whole(result)
+            else:
+                self._iterator = iter(result)
+        except BaseException as exc:  # noqa: BLE001 - also SystemExit: an app ends its request, never its worker
+            self._fail(exc)
+            return
+        if self._iterator is None:
+            self._finish()
+            self._end()
+        elif self._backlog is not None:
+            self._flush_backlog()
+        else:
+            self._pull()
+
+    def _put_whole(self, result: list[bytes] | tuple[bytes, ...]) -> None:
+        body = result[0] if len(result) == 1 else b"".join(result)
+        if self.phase is _AWAITED:
+            raise RuntimeError("the app returned before it called start_response")
+        if type(body) is not bytes and not isinstance(body, bytes):
+            raise TypeError(f"a WSGI app returns bytes, not {type(body).__name__}")
+        self.put(body, last=True)
+
+    def _pull(self) -> None:
+        """Ask the app for more, until a chunk is worth a turn of the loop."""
+        iterator = self._iterator
+        if iterator is None:
+            return  # the client went while the turn was due
+        turn_bytes = TURN_BYTES if type(self._result) is FileWrapper else 1
+        try:
+            for chunk in iterator:
+                self.put_chunk(chunk)
+                turn_bytes -= len(chunk)
+                if turn_bytes <= 0:
+                    if self._backlog is not None:
+                        self._flush_backlog()
+                    elif not self.connection.write_paused:
+                        self._next_turn()
+                    return
+            self.put_end()
+        except BaseException as exc:  # noqa: BLE001 - also SystemExit: an app ends its request, never its worker
+            self._fail(exc)
+            return
+        self._iterator = None
+        self._finish()
+        self._end()
+
+    def _next_turn(self) -> None:
+        self.service.loop.call_soon(self._pull, context=self._context)
+
+    def _fail(self, exc: BaseException) -> None:
+        self._iterator = None
+        self.log_failure(exc)
+        self._drop_backlog()
+        self.answer_failure()
+        self._end()
+
+    def _finish(self) -> None:
+        if self._backlog is None:
+            self.connection.finish(self)
+        else:
+            self._flush_backlog()
+
+    def _end(self) -> None:
+        """Nothing more is asked of the app: `close()`, and the lane is free."""
+        result, self._result = self._result, None
+        self._iterator = None
+        if result is not None and type(result) is not list:
+            close_result(result)
+        self.close_input()
+        self._context = None
+        service = self.service
+        service.leave_lane()
+        service.end_call()
+        if (
+            self.phase is _DONE
+            and not self.gone
+            and self._backlog is None
+            # An app that kept start_response must find it dead, not serving somebody else.
+            and getrefcount(self._start_response) == _UNKEPT
+        ):
+            self._begun = False
+            self.recycle()
+            self.connection.spare = self
+
+    # write().
+
+    def write(self, data: bytes) -> None:
+        if self.gone:
+            raise self.client_gone()
+        if self._result is not None or self._context is None:
+            raise RuntimeError("write() was called after the app returned")
+        if self._backlog is None and self.connection.write_paused:
+            self._backlog = Spool()
+            self.emit = self._backlog.append
+        self.put_chunk(data)
+
+    def _flush_backlog(self) -> None:
+        """Hand what was spooled to the transport while it takes it; then go on with what comes after."""
+        backlog = self._backlog
+        if backlog is None:
+            return
+        if self._unspooled is None:
+            self._unspooled = backlog.open()
+        connection = self.connection
+        while not connection.write_paused:
+            data = self._unspooled.read(TURN_BYTES)
+            if not data:
+                self._drop_backlog()
+                if self._iterator is not None:
+                    self._next_turn()
+                elif self.phase is _DONE:
+                    connection.finish(self)
+                return
+            connection.transport.write(data)
+
+    def _drop_backlog(self) -> None:
+        if self._backlog is not None:
+            self._backlog.close()
+            self._backlog = None
+            self._unspooled = None
+            self.emit = self.connection.transport.write
+
+
+class _Probe:
+    __slots__ = ("_method",)
+
+    def __init__(self) -> None:
+        self._method = self.method
+
+    def method(self) -> int:
+        return getrefcount(self._method)
+
+
+_UNKEPT = _Probe().method()
+"""What `getrefcount` says of a bound method that only its own slot holds, on this interpreter."""
