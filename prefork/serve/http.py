@@ -128,7 +128,7 @@ class HttpConnection(asyncio.Protocol):
         exchange.hang_up()
         return True
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the end is the end
         self._feed = _discard
         service = self.service
         service.counters.in_flight -= len(self._queue)
@@ -254,15 +254,17 @@ class HttpConnection(asyncio.Protocol):
             return
         if self._unparsed:
             data, self._unparsed = self._unparsed, b""
-            self.data_received(data)
-            if self.exchange is not None or self._queue:
-                return
-        if self._refusal is not None:
-            self._send_refusal()
-        elif self._eof:
-            self._close(linger=False)
-        else:
-            self.resume_reading()
+            self.data_received(data)  # which may have found the next request, or the end
+        if self._is_quiet():
+            if self._refusal is not None:
+                self._send_refusal()
+            elif self._eof:
+                self._close(linger=False)
+            else:
+                self.resume_reading()
+
+    def _is_quiet(self) -> bool:
+        return self.exchange is None and not self._queue
 
     def _unread_allowed(self, exchange: Exchange) -> None:
         """The response is complete, the request is not: read on for a bounded while, or close."""
@@ -355,7 +357,6 @@ class HttpConnection(asyncio.Protocol):
             self._close(linger=True)
             return
         self.service.counters.in_flight -= 1
-        exchange.phase = _DONE
         exchange.lose()
         if phase is Phase.AWAITED or phase is Phase.HEAD:
             self._send_refusal()

@@ -115,7 +115,7 @@ def render_text_fields(
                 continue
             else:
                 flags |= HAS_DATE if kind == DATE else HAS_SERVER
-        text += f"{name}: {value}\r\n"
+        text += name + ": " + value + "\r\n"
         lines += 1
     # One CR and one LF per line are ours; any more came from the app.
     if text.count("\n") != lines or text.count("\r") != lines or "\0" in text:

@@ -107,6 +107,8 @@ class WsgiExchange(Exchange):
         code = status[:3]
         if not (code.isdigit() and code.isascii() and code >= "100" and status[3:4] in ("", " ")):
             raise ValueError(f"not a status: {status!r}")
+        if len(status) == 3:
+            status += " "  # the space belongs to the line also without a reason (RFC 9112 §4)
         head, length, flags = render_text_fields(status, headers, self.service.header_kinds)
         self.set_head(head, length, flags, int(code))
         return self.write

@@ -56,6 +56,18 @@ class Client:
     def send(self, data: bytes) -> None:
         self.sock.sendall(data)
 
+    def send_while_taken(self, data: bytes, most_bytes: int) -> int:
+        """Send `data` again and again until the server stops taking it; return how many bytes it took."""
+        self.sock.settimeout(0.3)
+        sent = 0
+        try:
+            while sent < most_bytes:
+                sent += self.sock.send(data[sent % len(data) :][: most_bytes - sent])
+        except TimeoutError:
+            pass
+        self.sock.settimeout(DEADLINE_S)
+        return sent
+
     def ask(self, data: bytes) -> Response:
         self.send(data)
         return self.read_response(method=data[:4].strip())
