@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from tests.integration.conftest import Start
-from tests.integration.running import Running, is_alive, wait_until
+from tests.integration.running import Running, is_alive, read_title, wait_until
 
 
 def can_unshare() -> bool:
@@ -51,4 +51,4 @@ def test_orphans_of_the_app_are_reaped(start: Start) -> None:
 
 
 def count_sleeps(running: Running) -> int:
-    return sum(1 for process in running.find_processes() if process.name() == "sleep")
+    return sum(1 for process in running.find_processes() if read_title(process).startswith("sleep "))

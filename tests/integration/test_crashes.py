@@ -66,7 +66,7 @@ def test_reloads_and_kills_leak_no_descriptor_into_new_workers(start: Start) -> 
         running.wait_workers(1)
 
     wait_until(lambda: len(running.zygotes) == 1, "the end of the old zygotes")
-    assert running.get().json()["fds"] == before
+    assert running.get().json()["fds"] <= before
     wait_until(lambda: count_descriptors(running.master) == master_before, "as many descriptors as before")
 
 
