@@ -7,7 +7,7 @@ them as `error: …` on standard error and exits with `exit_code` (the codes fol
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, NoReturn
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -73,3 +73,11 @@ class ConfigError(PreforkError):
 
 class ProtocolError(PreforkError):
     """A message on a channel is too long, is not JSON or is none of ours."""
+
+
+def refuse_unreachable(value: NoReturn) -> NoReturn:
+    """The end of a `match` that has a case for everything: the type checker proves that nothing gets here.
+
+    `typing.assert_never` came with Python 3.11, and typing_extensions would cost the master 1 MB.
+    """
+    raise AssertionError(f"no case for {value!r}")

@@ -14,14 +14,20 @@ from typing import TextIO
 
 from prefork.cli.complaints import print_error
 from prefork.errors import EXIT_FAILED, PreforkError
+from prefork.system.spawning import Spawned, spawn_zygote
 
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
+NOT_SERVING = frozenset({"check", "config", "help", "version"})
+NOT_SERVING_FLAGS = frozenset({"--help", "-h", "--version"})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code. `arguments` are the process's own unless given."""
+    words = sys.argv[1:] if arguments is None else arguments
+    spare: Spawned | None = None
     try:
-        code = run_command(sys.argv[1:] if arguments is None else arguments)
+        spare = _start_early(words)
+        code = run_command(words, spare)
         _flush_stdout()
     except PreforkError as error:
         print_error(error, sys.stderr)
@@ -37,11 +43,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _mute_stdout()
         print_error(PreforkError("cannot write to standard output: no space left"), sys.stderr)
         return EXIT_FAILED
+    finally:
+        if spare is not None and spare.is_idle():
+            spare.discard()
     return code
 
 
-def run_command(arguments: Sequence[str]) -> int:
-    """Find the command and run it; click's errors become ours."""
+def _start_early(words: Sequence[str]) -> Spawned | None:
+    """If this will serve, start the first zygote's interpreter now: it loads while we read the command line."""
+    if not words or words[0] in NOT_SERVING or not NOT_SERVING_FLAGS.isdisjoint(words):
+        return None
+    try:
+        return spawn_zygote()
+    except OSError:  # the master will try again, and say what is wrong
+        return None
+
+
+def run_command(arguments: Sequence[str], spare: Spawned | None = None) -> int:
+    """Find the command and run it; click's errors become ours. `spare` is for the command that serves."""
     import click  # noqa: PLC0415  # 12 ms, inside the reach of Ctrl-C
 
     from prefork.cli.mistakes import translate_mistake  # noqa: PLC0415
@@ -50,7 +69,7 @@ def run_command(arguments: Sequence[str]) -> int:
     # Not program.main(): it answers Ctrl-C and a closed stdout in its own way, with its own exit codes.
     program = make_program()
     try:
-        with program.make_context("prefork", list(arguments)) as context:
+        with program.make_context("prefork", list(arguments), obj=spare) as context:
             return program.invoke(context) or 0
     except click.exceptions.Exit as ended:
         return ended.exit_code

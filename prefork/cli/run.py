@@ -8,6 +8,7 @@ import click
 
 from prefork.cli.parameters import ServiceCommand, pick_given
 from prefork.cli.reading import Start, make_reread, read_configuration, start_from_flags
+from prefork.system.spawning import Spawned
 
 
 def make_run_command() -> click.Command:
@@ -20,13 +21,14 @@ def make_run_command() -> click.Command:
     )
 
 
-def run(**parameters: object) -> int:
+@click.pass_obj
+def run(spare: Spawned | None, /, **parameters: object) -> int:
     """Serve until stopped; the exit code is the master's."""
     app = parameters.pop("app")
-    return serve(start_from_flags(app if isinstance(app, str) else None, pick_given(parameters)))
+    return serve(start_from_flags(app if isinstance(app, str) else None, pick_given(parameters)), spare)
 
 
-def serve(start: Start) -> int:
+def serve(start: Start, spare: Spawned | None = None) -> int:
     """Read the configuration, say what the user should know of it, and run the master."""
     resolved = read_configuration(start)
     if resolved.config.log_format != "json":  # there, every line is a record
@@ -34,4 +36,4 @@ def serve(start: Start) -> int:
             print(f"prefork: {note}", file=sys.stderr)
     from prefork.master.running import run_master  # noqa: PLC0415  # only now it is sure to be needed
 
-    return run_master(resolved.config, make_reread(start))
+    return run_master(resolved.config, make_reread(start), spare)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from typing_extensions import assert_never
-
 from prefork.core import actions as do
 from prefork.core import events as on
 from prefork.core import rollout
@@ -17,7 +15,7 @@ from prefork.core.fleet import Fleet, who
 from prefork.core.policy import DEAF_GRACE_S, KILL_AGAIN_S, OVERSLEPT_S, Policy
 from prefork.core.records import NEVER, Generation, Worker
 from prefork.core.states import ServiceState, WorkerState, ZygoteState
-from prefork.errors import EXIT_APP, EXIT_OK
+from prefork.errors import EXIT_APP, EXIT_OK, refuse_unreachable
 
 
 class Arbiter:
@@ -70,7 +68,7 @@ class Arbiter:
                 if (worker := fleet.workers.get(event.serial)) is not None:
                     self._hear_worker(worker, event)
             case _:
-                assert_never(event)
+                refuse_unreachable(event)
         self._advance()
         return fleet.out
 
@@ -199,7 +197,7 @@ class Arbiter:
             case on.ZygoteExited():
                 self._zygote_exited(gen, event.how)
             case _:
-                assert_never(event)
+                refuse_unreachable(event)
 
     def _zygote_lost(self, gen: Generation, why: str) -> None:
         """It failed or died while we wanted it."""

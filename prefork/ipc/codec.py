@@ -10,7 +10,14 @@ from typing import Generic, TypeVar
 import msgspec
 
 from prefork.errors import ProtocolError
-from prefork.ipc.messages import MasterToWorker, MasterToZygote, Message, WorkerToMaster, ZygoteToMaster
+from prefork.ipc.messages import (
+    MasterToWorker,
+    MasterToZygote,
+    Message,
+    Resume,
+    WorkerToMaster,
+    ZygoteToMaster,
+)
 
 LIMIT_BYTES = 256 * 1024
 """Longest line. The longest honest one is a `Boot` with a large environment."""
@@ -51,6 +58,11 @@ _TO_ZYGOTE: msgspec.json.Decoder[MasterToZygote] = msgspec.json.Decoder(MasterTo
 _TO_WORKER: msgspec.json.Decoder[MasterToWorker] = msgspec.json.Decoder(MasterToWorker)
 _FROM_ZYGOTE: msgspec.json.Decoder[ZygoteToMaster] = msgspec.json.Decoder(ZygoteToMaster)
 _FROM_WORKER: msgspec.json.Decoder[WorkerToMaster] = msgspec.json.Decoder(WorkerToMaster)
+
+
+def decode_resume(data: bytes) -> Resume:
+    """What a zygote wrote for itself before an exec."""
+    return msgspec.json.decode(data, type=Resume)
 
 
 def read_from_master_as_zygote() -> Reader[MasterToZygote]:

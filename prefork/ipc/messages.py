@@ -9,7 +9,7 @@ Workers run app code, so what they say is a claim: nothing here is a path to fol
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import msgspec
 
@@ -25,14 +25,18 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 # master → zygote
 
 
+class Give(Message, frozen=True, tag="give"):
+    """Carries a descriptor the generation needs; all of them come before `Boot`."""
+
+    carries_fd: ClassVar[bool] = True
+    what: Literal["listener", "scoreboard", "log"]
+
+
 class Boot(Message, frozen=True, tag="boot"):
-    """The first message: import the app of this configuration and say how that went."""
+    """Import the app of this configuration and say how that went."""
 
     gen: int
     config: Config
-    listener_fds: tuple[int, ...]
-    scoreboard_fd: int
-    log_fd: int | None
 
 
 class Fork(Message, frozen=True, tag="fork"):
@@ -157,7 +161,18 @@ class Drained(Message, frozen=True, tag="drained"):
     lost: int
 
 
-MasterToZygote = Boot | Fork | ReopenLog | Leave
+class Resume(Message, frozen=True, tag="resume"):
+    """From a zygote to itself across an exec: what it knew. Never on a channel."""
+
+    boot: Boot
+    listener_fds: tuple[int, ...]
+    scoreboard_fd: int
+    log_fd: int | None
+    unsafe: str
+    """What the first import left behind."""
+
+
+MasterToZygote = Give | Boot | Fork | ReopenLog | Leave
 ZygoteToMaster = Imported | ImportFailed | Forked | ForkFailed | Reaped
 MasterToWorker = Drain | Quit | ReopenLog
 WorkerToMaster = Ready | BootFailed | Stacks | Draining | Drained

@@ -22,7 +22,7 @@ def show_banner(master: Master) -> None:
 def _lines(master: Master) -> list[str]:
     config, app, pid = master.config, master.app, processes.get_pid()
     addresses = ", ".join(_clickable(listener.name()) for listener in master.listeners)
-    kind = (app.interface or "").upper() if app.interface in ("asgi", "wsgi") else app.interface or ""
+    kind = app.interface.upper() if app.interface in ("asgi", "wsgi") else f"{app.interface} handler"
     loaded = "preloaded" if app.preloaded else f"imported by each worker: {app.why}"
     why = f" ({config.workers_why})" if config.workers_why else ""
     return [

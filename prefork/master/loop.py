@@ -20,13 +20,13 @@ from prefork.core.rollout import count_moved
 from prefork.errors import AppError, PreforkError, ProtocolError
 from prefork.ipc import messages as say
 from prefork.ipc.codec import encode
-from prefork.ipc.starting import ZYGOTE_CODE
 from prefork.master.children import WorkerHandle, ZygoteHandle
 from prefork.master.policy import policy_of
 from prefork.system import clock, logs, processes, signals, titles
 from prefork.system.channel import open_pair
 from prefork.system.listeners import Listener
 from prefork.system.scoreboard import Scoreboard
+from prefork.system.spawning import Spawned, spawn_zygote
 
 logger = logging.getLogger("prefork.master")
 
@@ -38,7 +38,9 @@ LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNI
 
 
 class Master:
-    """One service's master. `reread` gives the configuration anew for a reload; `on_serving` is called once."""
+    """One service's master. `reread` gives the configuration anew for a reload, `on_serving` is called once, `spare`
+    becomes the first zygote.
+    """
 
     def __init__(
         self,
@@ -50,6 +52,7 @@ class Master:
         reread: Callable[[], Config],
         log_fd: int | None,
         on_serving: Callable[[Master], None],
+        spare: Spawned | None,
     ) -> None:
         self.config = config
         self.listeners = listeners
@@ -65,6 +68,7 @@ class Master:
         self._reread = reread
         self._log_fd = log_fd
         self._on_serving = on_serving
+        self._spare = spare
         self._inbox = signals.SignalInbox(SIGNALS)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._inbox, selectors.EVENT_READ, self._read_signals)
@@ -314,25 +318,23 @@ class Master:
 
     def _start_zygote(self, gen: int) -> None:
         config = self._configs.setdefault(gen, self.config)
-        channel, theirs = open_pair()
-        listener_fds = tuple(listener.fileno() for listener in self.listeners)
-        pass_fds = [theirs.fileno(), *listener_fds, self._scoreboard.fd]
-        if self._log_fd is not None:
-            pass_fds.append(self._log_fd)
-        home = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-        try:
-            pid = processes.start_python(
-                ZYGOTE_CODE, [home, str(theirs.fileno())], pass_fds, dict(os.environ)
-            )
-        except OSError as error:
-            channel.close()
-            theirs.close()
-            raise PreforkError(f"cannot start an interpreter: {error.strerror}") from error
-        theirs.close()
-        zygote = ZygoteHandle(gen, pid, channel)
+        spawned, self._spare = self._spare, None
+        if spawned is not None:
+            spawned.take()
+        else:
+            try:
+                spawned = spawn_zygote()
+            except OSError as error:
+                raise PreforkError(f"cannot start an interpreter: {error.strerror}") from error
+        zygote = ZygoteHandle(gen, spawned.pid, spawned.channel)
         self._zygotes[gen] = zygote
-        self._selector.register(channel, selectors.EVENT_READ, lambda: self._read_zygote(zygote))
-        self._send(zygote, say.Boot(gen, config, listener_fds, self._scoreboard.fd, self._log_fd))
+        self._selector.register(zygote.channel, selectors.EVENT_READ, lambda: self._read_zygote(zygote))
+        for listener in self.listeners:
+            self._send(zygote, say.Give("listener"), listener.fileno())
+        self._send(zygote, say.Give("scoreboard"), self._scoreboard.fd)
+        if self._log_fd is not None:
+            self._send(zygote, say.Give("log"), self._log_fd)
+        self._send(zygote, say.Boot(gen, config))
 
     def _fork_worker(self, action: do.ForkWorker) -> None:
         channel, theirs = open_pair()

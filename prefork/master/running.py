@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-import platform
-import random
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -21,17 +20,19 @@ from prefork.errors import EXIT_APP, AppError, ConfigError
 from prefork.master.banner import show_banner
 from prefork.master.loop import Master
 from prefork.master.policy import policy_of
-from prefork.system import logs, pidfile, privileges, processes, titles
+from prefork.system import chance, logs, pidfile, privileges, processes, titles
 from prefork.system.listeners import Listener, bind_listener
 from prefork.system.scoreboard import ROWS, make_scoreboard
+from prefork.system.spawning import Spawned
 
 logger = logging.getLogger("prefork.master")
 
 
-def run_master(config: Config, reread: Callable[[], Config]) -> int:
+def run_master(config: Config, reread: Callable[[], Config], spare: Spawned | None = None) -> int:
     """Serve until stopped; returns the exit code. Raises `PreforkError` for whatever keeps the service from starting.
 
     `reread` gives the configuration anew for a reload, and raises `PreforkError` if it has become invalid.
+    `spare` is an interpreter started beforehand; it becomes the first zygote.
     """
     if config.workers > ROWS // 2:
         raise ConfigError(f"workers: {config.workers} is more than {ROWS // 2}")
@@ -60,10 +61,11 @@ def run_master(config: Config, reread: Callable[[], Config]) -> int:
             config,
             listeners,
             make_scoreboard(),
-            Arbiter(policy_of(config), random.random, ROWS),
+            Arbiter(policy_of(config), chance.draw, ROWS),
             reread=reread,
             log_fd=log_fd,
             on_serving=show_banner,
+            spare=spare,
         )
         code = master.run()
     if code == EXIT_APP:
@@ -79,7 +81,7 @@ def _say_hello(config: Config, listeners: list[Listener]) -> None:
         "starting prefork",
         extra={
             "version": prefork.__version__,
-            "python": platform.python_version(),
+            "python": ".".join(map(str, sys.version_info[:3])),
             "workers_wanted": config.workers,
             "why": config.workers_why or "as asked",
         },

@@ -36,3 +36,16 @@ def open_service(
             from prefork.serve.protocol import ProtocolService  # noqa: PLC0415
 
             return ProtocolService(callee, settings, loop)
+
+
+def import_service(interface: Interface) -> None:
+    """Only import what `open_service` will need, so that processes forked from this one share it."""
+    match interface:
+        case "asgi":
+            import prefork.serve.asgi
+        case "wsgi":
+            import prefork.serve.wsgi
+        case "stream":
+            import prefork.serve.stream
+        case "protocol":
+            import prefork.serve.protocol  # noqa: F401, PLC0415

@@ -11,6 +11,8 @@ import os
 import socket
 from contextlib import suppress
 
+from prefork.errors import ProtocolError
+
 READ_BYTES = 65536
 BACKLOG_BYTES = 4 * 1024 * 1024
 """How much unsent output a peer may owe us before it counts as dead."""
@@ -96,6 +98,13 @@ class Channel:
         if len(self._fds) > MAX_FDS:  # only a peer that lies sends descriptors without the messages for them
             return None
         return data or None
+
+    def take_promised_fd(self) -> int:
+        """The same for a message that always carries one. Raises `ProtocolError` if it did not."""
+        fd = self.take_fd()
+        if fd is None:
+            raise ProtocolError("a message came without its descriptor")
+        return fd
 
     def take_fd(self) -> int | None:
         """The oldest descriptor received and not taken yet; the caller owns it. It closes on exec (PEP 446)."""

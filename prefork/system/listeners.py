@@ -86,8 +86,9 @@ def _adopt(address: Address, backlog: int) -> Listener:
 
 def _bind_tcp(address: Address, backlog: int) -> Listener:
     family = socket.AF_INET6 if address.kind == "tcp6" else socket.AF_INET
+    # As bytes: a str would import the IDNA codec, 1 MB in the master, and hosts are ASCII here.
     found = socket.getaddrinfo(
-        address.host or None, address.port, family, socket.SOCK_STREAM, 0, socket.AI_PASSIVE
+        address.host.encode("ascii"), address.port, family, socket.SOCK_STREAM, 0, socket.AI_PASSIVE
     )
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:

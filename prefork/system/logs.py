@@ -8,13 +8,14 @@ and the count is told when there is room again. Setting O_NONBLOCK instead would
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import os
 import select
 import stat
 import sys
 import time
+
+import msgspec
 
 from prefork.errors import ConfigError, NoPermissionError, PreforkError
 
@@ -90,7 +91,7 @@ class JsonFormatter(logging.Formatter):
             said["traceback"] = self.formatException(record.exc_info)
         if detail := getattr(record, "detail", ""):
             said["detail"] = str(detail)
-        return json.dumps(said, default=str)
+        return msgspec.json.encode(said, enc_hook=str).decode()
 
 
 def fields_of(record: logging.LogRecord) -> dict[str, object]:

@@ -47,22 +47,19 @@ def die_with_parent(*, die: bool) -> None:
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL if die else 0)
 
 
-def start_python(code: str, argv: list[str], pass_fds: list[int], env: dict[str, str]) -> int:
-    """A fresh interpreter in a session of its own (the terminal's Ctrl-C is not for it), with exactly these
-    descriptors beside 0, 1 and 2. Returns its pid. Raises OSError.
+def start_python(code: str, argv: list[str], pass_fd: int) -> int:
+    """A fresh interpreter in a session of its own (the terminal's Ctrl-C is not for it), with one descriptor beside
+    0, 1 and 2, and our environment. Returns its pid. Raises OSError.
     """
     command = [sys.executable, "-c", code, *argv]
-    for fd in pass_fds:
-        os.set_inheritable(fd, True)
+    os.set_inheritable(pass_fd, True)
     try:
-        try:
-            return os.posix_spawn(sys.executable, command, env, setsid=True)
-        except NotImplementedError:
-            return _fork_exec(command, env)
+        return os.posix_spawn(sys.executable, command, os.environ, setsid=True)
+    except NotImplementedError:
+        return _fork_exec(command)
     finally:
-        # One thread: nobody can exec between the two loops.
-        for fd in pass_fds:
-            os.set_inheritable(fd, False)
+        # One thread: nobody can exec between the two calls.
+        os.set_inheritable(pass_fd, False)
 
 
 def replace_python(code: str, argv: list[str], pass_fds: list[int]) -> None:
@@ -72,19 +69,31 @@ def replace_python(code: str, argv: list[str], pass_fds: list[int]) -> None:
     os.execv(sys.executable, [sys.executable, "-c", code, *argv])
 
 
-def _fork_exec(command: list[str], env: dict[str, str]) -> int:
+def close_descriptors_except(kept: frozenset[int]) -> None:
+    """Close everything but 0, 1, 2 and `kept`: what the shell or the service manager left open is not for the app."""
+    try:
+        fds = [int(name) for name in os.listdir("/proc/self/fd")]
+    except OSError:
+        fds = list(range(3, 1024))
+    for fd in fds:
+        if fd > 2 and fd not in kept:
+            with suppress(OSError):
+                os.close(fd)
+
+
+def _fork_exec(command: list[str]) -> int:
     pid = os.fork()
     if pid == 0:
         try:
             os.setsid()
-            os.execve(command[0], command, env)
+            os.execv(command[0], command)
         finally:
             os._exit(127)
     return pid
 
 
 def fork() -> int:
-    """fork(2): 0 in the child. Raises OSError."""
+    """Copy this process; returns 0 in the child. Raises OSError; see fork(2)."""
     return os.fork()
 
 
@@ -135,6 +144,12 @@ def reap(pid: int = -1) -> Ended | None:
     except ChildProcessError:
         return None
     return Ended(ended, status) if ended else None
+
+
+def wait_for_end(pid: int) -> None:
+    """Reap a child that was just killed: the one wait that blocks, for as long as the kernel needs."""
+    with suppress(ChildProcessError):
+        os.waitpid(pid, 0)
 
 
 def describe_status(status: int | None) -> str:

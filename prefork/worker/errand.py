@@ -1,4 +1,4 @@
-"""What a forked child is to do."""
+"""What a forked child is to do, and what it inherits."""
 
 from __future__ import annotations
 
@@ -8,10 +8,20 @@ from prefork.ipc.messages import Boot, Fork
 from prefork.serve.app import LoadedApp
 
 
+class Inherited(NamedTuple):
+    """The descriptors that a generation shares."""
+
+    listener_fds: tuple[int, ...]
+    scoreboard_fd: int
+    log_fd: int | None
+    """None: standard error."""
+
+
 class Errand(NamedTuple):
     """Everything a worker starts with."""
 
     boot: Boot
+    inherited: Inherited
     app: LoadedApp | None
     """None: import it yourself."""
     fork: Fork

@@ -13,15 +13,16 @@ import os
 import random
 import signal
 import socket
+from types import ModuleType
 
 import prefork
-from prefork.config.model import Config, LoopChoice
+from prefork.config.model import Config, Interface, LoopChoice
 from prefork.errors import EXIT_APP, EXIT_OK, AppError, ProtocolError
 from prefork.identity import Worker
 from prefork.ipc import messages as say
 from prefork.ipc.codec import encode, read_from_master_as_worker
 from prefork.serve.app import LoadedApp, load_app
-from prefork.serve.opening import open_service
+from prefork.serve.opening import import_service, open_service
 from prefork.serve.service import Service
 from prefork.serve.settings import ServeSettings
 from prefork.system import clock, processes, signals, titles
@@ -81,17 +82,28 @@ def show_state(errand: Errand, state: str) -> None:
 
 
 def make_loop(choice: LoopChoice) -> asyncio.AbstractEventLoop:
-    """uvloop where it is installed, unless asked otherwise. Raises `AppError` if it was asked for and is missing."""
-    if choice != "asyncio":
-        try:
-            import uvloop  # noqa: PLC0415 optional
-        except ImportError:
-            if choice == "uvloop":
-                raise AppError("--loop uvloop: uvloop is not installed", "pip install uvloop") from None
-            logger.info("no uvloop, using asyncio")
-        else:
-            return uvloop.new_event_loop()
-    return asyncio.new_event_loop()
+    """Prefer uvloop, where it is installed and not declined. Raises `AppError` if it was asked for and is missing."""
+    uvloop = _find_uvloop(choice)
+    return asyncio.new_event_loop() if uvloop is None else uvloop.new_event_loop()
+
+
+def _find_uvloop(choice: LoopChoice) -> ModuleType | None:
+    if choice == "asyncio":
+        return None
+    try:
+        import uvloop  # noqa: PLC0415 optional
+    except ImportError:
+        if choice == "uvloop":
+            raise AppError("--loop uvloop: uvloop is not installed", "pip install uvloop") from None
+        logger.info("no uvloop, using asyncio")
+        return None
+    return uvloop
+
+
+def warm_up(loop: LoopChoice, interface: Interface) -> None:
+    """Import, once in the zygote, what every worker will need. Raises `AppError` as `make_loop` does."""
+    _find_uvloop(loop)
+    import_service(interface)
 
 
 def settings_of(config: Config) -> ServeSettings:
@@ -153,8 +165,8 @@ class Life:
         self._born = born
         self._reader = read_from_master_as_worker()
         self._service: Service = open_service(app.app, app.interface, settings_of(errand.boot.config), loop)
-        self._acceptor = Acceptor(loop, self._service, errand.boot.listener_fds)
-        scoreboard = Scoreboard(errand.boot.scoreboard_fd)
+        self._acceptor = Acceptor(loop, self._service, errand.inherited.listener_fds)
+        scoreboard = Scoreboard(errand.inherited.scoreboard_fd)
         self._heart = Heart(loop, scoreboard.row(errand.fork.row), self._service.counters, channel.flush)
         self._orders: asyncio.Queue[say.Drain | say.Quit] = asyncio.Queue()
         self._is_draining = False
@@ -257,8 +269,8 @@ class Life:
             if isinstance(message, say.ReopenLog):
                 fd = self._channel.take_fd()
                 if fd is not None:
-                    if self._errand.boot.log_fd is not None:
-                        os.dup2(fd, self._errand.boot.log_fd, inheritable=False)
+                    if self._errand.inherited.log_fd is not None:
+                        os.dup2(fd, self._errand.inherited.log_fd, inheritable=False)
                     os.close(fd)
             else:
                 self._orders.put_nowait(message)

@@ -12,6 +12,10 @@ import socket
 import threading
 from contextlib import suppress
 
+from prefork.system import clock
+
+LEAVING_GRACE_S = 0.05
+
 
 def find_hazards(own_fds: frozenset[int]) -> list[str]:
     """What makes forking unsafe, in words; empty if nothing does. `own_fds` are ours and do not count."""
@@ -20,16 +24,23 @@ def find_hazards(own_fds: frozenset[int]) -> list[str]:
 
 def _find_threads() -> list[str]:
     names = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
-    native = _count_native_threads() - 1 - len(names)
+    native = _count_native_threads(1 + len(names)) - 1 - len(names)
     found = [f"thread {name}" for name in names]
     # Pools of native libraries (BLAS, gRPC) have no Python name.
     return [*found, f"{native} native threads"] if native > 0 else found
 
 
-def _count_native_threads() -> int:
-    with suppress(OSError):
-        return len(os.listdir("/proc/self/task"))
-    return threading.active_count()
+def _count_native_threads(expected: int) -> int:
+    """The kernel's count. A thread that was joined may still be on its way out: wait for it a moment."""
+    deadline = clock.monotonic() + LEAVING_GRACE_S
+    while True:
+        try:
+            count = len(os.listdir("/proc/self/task"))
+        except OSError:
+            return expected
+        if count <= expected or clock.monotonic() >= deadline:
+            return count
+        os.sched_yield()
 
 
 def _find_connections(own_fds: frozenset[int]) -> list[str]:

@@ -15,18 +15,18 @@ import selectors
 import signal
 import socket
 import sys
-import tempfile
 from typing import NamedTuple
 
+from prefork.config.model import Config
 from prefork.errors import AppError, PreforkError
 from prefork.ipc import messages as say
-from prefork.ipc.codec import Reader, encode, read_from_master_as_zygote
+from prefork.ipc.codec import Reader, decode_resume, encode, read_from_master_as_zygote
 from prefork.ipc.starting import ZYGOTE_CODE
 from prefork.serve.app import LoadedApp, load_app
 from prefork.system import clock, logs, privileges, processes, signals, titles
 from prefork.system.channel import Channel
-from prefork.worker.errand import Errand
-from prefork.worker.main import run_worker
+from prefork.worker.errand import Errand, Inherited
+from prefork.worker.main import run_worker, warm_up
 from prefork.zygote.fork_safety import find_hazards
 
 logger = logging.getLogger("prefork.zygote")
@@ -47,14 +47,13 @@ class Import(NamedTuple):
 
 def main(argv: list[str]) -> int:
     """The zygote's whole life, and after a fork the worker's. `argv`: where the master's prefork is, the channel's
-    descriptor, and after an unsafe import the descriptor of the saved boot message and what was unsafe.
+    descriptor, and after an unsafe import the descriptor of the file that says what was known before the exec.
     """
-    saved_fd, unsafe = (int(argv[2]), argv[3]) if len(argv) > 2 else (None, "")
-    errand = run_zygote(int(argv[1]), saved_fd, unsafe)
+    errand = run_zygote(int(argv[1]), int(argv[2]) if len(argv) > 2 else None)
     return 0 if errand is None else run_worker(errand)
 
 
-def run_zygote(channel_fd: int, saved_fd: int | None, unsafe: str) -> Errand | None:
+def run_zygote(channel_fd: int, resume_fd: int | None) -> Errand | None:
     """Returns None when the zygote ends, or in a forked child the worker's errand."""
     signals.ignore(
         signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2
@@ -63,24 +62,27 @@ def run_zygote(channel_fd: int, saved_fd: int | None, unsafe: str) -> Errand | N
     os.set_inheritable(channel_fd, False)
     channel = Channel(socket.socket(fileno=channel_fd))
     reader = read_from_master_as_zygote()
-    line = _read_saved(saved_fd) if saved_fd is not None else None
-    boot, waiting = _hear_boot(channel, reader, line)
-    if boot is None:
+    if resume_fd is None:
+        processes.close_descriptors_except(frozenset({channel_fd}))
+        heard = _hear_boot(channel, reader)
+    else:
+        heard = _resume(resume_fd)
+    if heard is None:
         return None
+    boot, inherited = heard.boot, heard.inherited
     titles.set_title(f"prefork: zygote {boot.config.name} gen={boot.gen} importing")
-    for fd in (*boot.listener_fds, boot.scoreboard_fd, *(() if boot.log_fd is None else (boot.log_fd,))):
-        os.set_inheritable(fd, False)
     try:
-        prepare_process(boot)
-        imported = import_app(boot, unsafe)
+        prepare_process(boot.config, inherited.log_fd)
+        imported = import_app(boot.config, inherited.log_fd, heard.unsafe)
         if imported.app is not None:
             hazards = find_hazards(frozenset({channel_fd}))
             if hazards and boot.config.preload == "auto":
-                _start_over(channel_fd, boot, ", ".join(hazards))
+                _start_over(channel_fd, boot, inherited, ", ".join(hazards))
             if hazards:
                 logger.warning(
                     "forking although the import left %s", ", ".join(hazards), extra={"gen": boot.gen}
                 )
+            warm_up(boot.config.loop, imported.app.interface)
     except PreforkError as error:
         traceback = error.traceback if isinstance(error, AppError) else ""
         channel.send(encode(say.ImportFailed(error.message, tuple(error.hints), traceback)))
@@ -91,27 +93,13 @@ def run_zygote(channel_fd: int, saved_fd: int | None, unsafe: str) -> Errand | N
     # From here on the zygote outlives the master for a moment, to see its workers to their end.
     processes.die_with_parent(die=False)
     titles.set_title(f"prefork: zygote {boot.config.name} gen={boot.gen}")
-    app = imported.app
-    channel.send(
-        encode(
-            say.Imported(
-                where=app.where if app else boot.config.app,
-                interface=app.interface if app else None,
-                preloaded=app is not None,
-                why=imported.why,
-                import_ms=imported.ms,
-            )
-        )
-    )
-    return Zygote(boot, app, channel, reader).run(waiting)
+    channel.send(encode(_describe(boot.config, imported)))
+    return Zygote(boot, inherited, imported.app, channel, reader).run(heard.waiting)
 
 
-def prepare_process(boot: say.Boot) -> None:
+def prepare_process(config: Config, log_fd: int | None) -> None:
     """Log, identity, directory, environment: all before the app's first line. Raises `PreforkError`."""
-    config = boot.config
-    logs.set_up_logging(
-        config.log_level, config.log_format, logs.STDERR if boot.log_fd is None else boot.log_fd
-    )
+    logs.set_up_logging(config.log_level, config.log_format, logs.STDERR if log_fd is None else log_fd)
     if config.umask is not None:
         os.umask(config.umask)
     privileges.become(privileges.find_identity(config.user, config.group))
@@ -120,18 +108,19 @@ def prepare_process(boot: say.Boot) -> None:
         os.chdir(config.chdir)
     except OSError as error:
         raise AppError(f"cannot enter {config.chdir}: {(error.strerror or '').lower()}") from error
+    for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):  # the sockets are ours, see sd_listen_fds(3)
+        os.environ.pop(name, None)
     os.environ.update(config.env)
 
 
-def import_app(boot: say.Boot, unsafe: str) -> Import:
+def import_app(config: Config, log_fd: int | None, unsafe: str) -> Import:
     """Import the app, unless the configuration or an earlier try says that each worker shall. Raises `AppError`."""
-    config = boot.config
     if unsafe:
         return Import(None, f"the import left {unsafe}", 0)
     if config.preload == "never":
         return Import(None, "preload is never", 0)
     start = clock.monotonic()
-    fd = logs.STDERR if boot.log_fd is None else boot.log_fd
+    fd = logs.STDERR if log_fd is None else log_fd
     faulthandler.dump_traceback_later(config.boot_timeout_s * DUMP_BEFORE_TIMEOUT, file=fd)
     try:
         app = load_app(config.app, factory=config.factory, interface=config.interface, app_dir=config.app_dir)
@@ -140,59 +129,85 @@ def import_app(boot: say.Boot, unsafe: str) -> Import:
     return Import(app, "", round((clock.monotonic() - start) * 1000))
 
 
-def _hear_boot(
-    channel: Channel, reader: Reader[say.MasterToZygote], saved: bytes | None
-) -> tuple[say.Boot | None, list[say.MasterToZygote]]:
-    """The first message, and those that came right behind it; None if the master is gone."""
-    data = saved
-    while True:
-        if data is None:
-            _wait_readable(channel)
-            data = channel.receive()
-        if data is None:
-            return None, []
-        heard = reader.feed(data)
-        data = None
-        if heard:
-            boot = heard[0]
-            assert isinstance(boot, say.Boot), "the master speaks first, and says Boot"
-            return boot, heard[1:]
+def _describe(config: Config, imported: Import) -> say.Imported:
+    app = imported.app
+    return say.Imported(
+        where=app.where if app else config.app,
+        interface=app.interface if app else None,
+        preloaded=app is not None,
+        why=imported.why,
+        import_ms=imported.ms,
+    )
 
 
-def _wait_readable(channel: Channel) -> None:
+class _Heard(NamedTuple):
+    boot: say.Boot
+    inherited: Inherited
+    unsafe: str
+    waiting: list[say.MasterToZygote]
+    """Messages that came right behind."""
+
+
+def _hear_boot(channel: Channel, reader: Reader[say.MasterToZygote]) -> _Heard | None:
+    """Descriptors first, then `Boot`; None if the master is gone."""
+    given: dict[str, list[int]] = {"listener": [], "scoreboard": [], "log": []}
     with selectors.DefaultSelector() as selector:
         selector.register(channel, selectors.EVENT_READ)
-        selector.select()
+        while True:
+            selector.select()
+            data = channel.receive()
+            if data is None:
+                return None
+            heard = reader.feed(data)
+            for index, message in enumerate(heard):
+                if isinstance(message, say.Give):
+                    given[message.what].append(channel.take_promised_fd())
+                elif isinstance(message, say.Boot):
+                    log_fd = given["log"][0] if given["log"] else None
+                    inherited = Inherited(tuple(given["listener"]), given["scoreboard"][0], log_fd)
+                    return _Heard(message, inherited, "", heard[index + 1 :])
 
 
-def _start_over(channel_fd: int, boot: say.Boot, why: str) -> None:
+def _start_over(channel_fd: int, boot: say.Boot, inherited: Inherited, unsafe: str) -> None:
     """The import made this process unfit to fork: become a new interpreter that leaves the import to its workers.
 
     Same pid, same channel: to the master nothing happened but time.
     """
+    import tempfile  # noqa: PLC0415 8 ms that only the unsafe pay
+
     with tempfile.TemporaryFile() as file:
-        file.write(encode(boot))
+        file.write(encode(say.Resume(boot, *inherited, unsafe)))
         file.flush()
-        kept = [channel_fd, file.fileno(), *boot.listener_fds, boot.scoreboard_fd]
-        if boot.log_fd is not None:
-            kept.append(boot.log_fd)
-        argv = [sys.argv[1], str(channel_fd), str(file.fileno()), why]
-        processes.replace_python(ZYGOTE_CODE, argv, kept)
+        kept = [channel_fd, file.fileno(), *inherited.listener_fds, inherited.scoreboard_fd]
+        if inherited.log_fd is not None:
+            kept.append(inherited.log_fd)
+        processes.replace_python(ZYGOTE_CODE, [sys.argv[1], str(channel_fd), str(file.fileno())], kept)
 
 
-def _read_saved(fd: int) -> bytes:
+def _resume(fd: int) -> _Heard:
     os.lseek(fd, 0, os.SEEK_SET)
     with open(fd, "rb") as file:
-        return file.read()
+        resume = decode_resume(file.read())
+    inherited = Inherited(resume.listener_fds, resume.scoreboard_fd, resume.log_fd)
+    kept = (*inherited.listener_fds, inherited.scoreboard_fd)
+    for kept_fd in kept if inherited.log_fd is None else (*kept, inherited.log_fd):
+        os.set_inheritable(kept_fd, False)
+    return _Heard(resume.boot, inherited, resume.unsafe, [])
 
 
 class Zygote:
     """Ready to fork. Its only state is which children it has."""
 
     def __init__(
-        self, boot: say.Boot, app: LoadedApp | None, channel: Channel, reader: Reader[say.MasterToZygote]
+        self,
+        boot: say.Boot,
+        inherited: Inherited,
+        app: LoadedApp | None,
+        channel: Channel,
+        reader: Reader[say.MasterToZygote],
     ) -> None:
         self._boot = boot
+        self._inherited = inherited
         self._app = app
         self._channel = channel
         self._reader = reader
@@ -240,20 +255,18 @@ class Zygote:
             case say.Fork():
                 return self._fork(message)
             case say.ReopenLog():
-                fd = self._channel.take_fd()
-                if fd is not None:
-                    if self._boot.log_fd is not None:
-                        os.dup2(fd, self._boot.log_fd, inheritable=False)
-                    os.close(fd)
+                fd = self._channel.take_promised_fd()
+                if self._inherited.log_fd is not None:
+                    os.dup2(fd, self._inherited.log_fd, inheritable=False)
+                os.close(fd)
             case say.Leave():
                 self._leave()
-            case say.Boot():
+            case say.Boot() | say.Give():
                 raise AssertionError("a zygote boots once")
         return None
 
     def _fork(self, message: say.Fork) -> Errand | None:
-        fd = self._channel.take_fd()
-        assert fd is not None, "Fork carries the worker's end of its channel"
+        fd = self._channel.take_promised_fd()
         try:
             pid = processes.fork()
         except OSError as error:
@@ -264,7 +277,7 @@ class Zygote:
             self._inbox.close()
             self._channel.close()
             signals.restore(signal.SIGCHLD)
-            return Errand(self._boot, self._app, message, fd)
+            return Errand(self._boot, self._inherited, self._app, message, fd)
         os.close(fd)
         self._serials[pid] = message.serial
         # Opened before anybody can reap it, so it cannot mean a later process with the same pid.
@@ -283,11 +296,9 @@ class Zygote:
     def _leave(self) -> None:
         self._is_leaving = True
         titles.set_title(f"prefork: zygote {self._boot.config.name} gen={self._boot.gen} leaving")
-        for fd in self._boot.listener_fds:
+        for fd in self._inherited.listener_fds:
             os.close(fd)
-        self._boot = say.Boot(
-            self._boot.gen, self._boot.config, (), self._boot.scoreboard_fd, self._boot.log_fd
-        )
+        self._inherited = self._inherited._replace(listener_fds=())
 
     def _master_is_gone(self) -> None:
         if not self._is_leaving:
