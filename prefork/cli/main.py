@@ -14,6 +14,7 @@ from typing import TextIO
 
 from prefork.cli.complaints import print_error
 from prefork.errors import EXIT_FAILED, PreforkError
+from prefork.system import processes
 from prefork.system.spawning import Spawned, spawn_zygote
 
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
@@ -23,6 +24,7 @@ NOT_SERVING_FLAGS = frozenset({"--help", "-h", "--version"})
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code. `arguments` are the process's own unless given."""
+    processes.open_standard_streams()
     words = sys.argv[1:] if arguments is None else arguments
     spare: Spawned | None = None
     try:

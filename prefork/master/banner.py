@@ -16,7 +16,7 @@ def show_banner(master: Master) -> None:
     """Print it to standard error, if that is a terminal."""
     if not logs.is_terminal():
         return
-    print("\n".join(_lines(master)), file=sys.stderr)
+    sys.stderr.write("\n".join(_lines(master)) + "\n")
 
 
 def _lines(master: Master) -> list[str]:

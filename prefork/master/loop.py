@@ -42,7 +42,7 @@ class Master:
     becomes the first zygote.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # made in one place, of parts that differ in tests
         self,
         config: Config,
         listeners: list[Listener],

@@ -153,6 +153,8 @@ class AsgiExchange(Exchange):
         """The app raised, or returned without a complete response."""
         if isinstance(exc, ClientDisconnectedError) and (self.gone or self._disconnect_told):
             return  # what send() raised came back: not the app's fault
+        if isinstance(exc, asyncio.CancelledError) and self.gone:
+            return  # the worker ends, and has counted this request as cut
         if exc is None:
             logger.error("the app returned without a complete response path=%r", self.path)
         else:

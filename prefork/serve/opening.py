@@ -42,10 +42,10 @@ def import_service(interface: Interface) -> None:
     """Only import what `open_service` will need, so that processes forked from this one share it."""
     match interface:
         case "asgi":
-            import prefork.serve.asgi
+            import prefork.serve.asgi  # noqa: PLC0415
         case "wsgi":
-            import prefork.serve.wsgi
+            import prefork.serve.wsgi  # noqa: PLC0415
         case "stream":
-            import prefork.serve.stream
+            import prefork.serve.stream  # noqa: PLC0415
         case "protocol":
             import prefork.serve.protocol  # noqa: F401, PLC0415

@@ -153,7 +153,7 @@ def _read_quota(directory: str, version: int) -> float | None:
 
 def _read(path: str) -> str:
     try:
-        with open(path, "rb") as file:  # noqa: PTH123  # pathlib costs milliseconds at every start
+        with open(path, "rb") as file:  # pathlib costs milliseconds at every start
             return file.read().decode("utf-8", "surrogateescape")
     except OSError:  # not there, not ours to read, or the cgroup went away: no limit known
         return ""

@@ -174,7 +174,7 @@ def _explain(address: Address, error: OSError) -> PreforkError:
         return ConfigError(
             f"cannot bind {address}: {reason}", "the host must be a name or address of this machine"
         )
-    if error.errno == errno.EBADF or error.errno == errno.ENOTSOCK:
+    if error.errno in {errno.EBADF, errno.ENOTSOCK}:
         return ConfigError(f"cannot use {address}: it is not an open socket")
     return ConfigError(f"cannot bind {address}: {reason}")
 

@@ -100,7 +100,7 @@ def fields_of(record: logging.LogRecord) -> dict[str, object]:
 
 
 def escape(text: str) -> str:
-    """Control characters as `\\x1b`, so that foreign text cannot forge lines or drive a terminal."""
+    """Escape control characters as repr() does, so that foreign text cannot forge lines or drive a terminal."""
     return "".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in text)
 
 

@@ -93,7 +93,7 @@ def _fork_exec(command: list[str]) -> int:
 
 
 def fork() -> int:
-    """Copy this process; returns 0 in the child. Raises OSError; see fork(2)."""
+    """Copy this process: 0 in the child, its pid in the parent. Raises OSError."""
     return os.fork()
 
 
@@ -167,6 +167,19 @@ def describe_status(status: int | None) -> str:
 def was_killed(status: int | None) -> bool:
     """Did it die of SIGKILL?"""
     return status is not None and os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+
+
+def open_standard_streams() -> None:
+    """Point 0, 1 and 2 at /dev/null where they are closed: else the next socket would become "standard error"."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != fd:  # pragma: no cover open(2) gives the lowest free one
+                os.dup2(opened, fd)
+                os.close(opened)
+            os.set_inheritable(fd, True)
 
 
 def get_pid() -> int:
