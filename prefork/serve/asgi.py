@@ -14,7 +14,7 @@ from prefork.serve.http import HttpConnection
 from prefork.serve.http_service import HttpService
 from prefork.serve.lifespan import App, Lifespan
 from prefork.serve.settings import ServeSettings
-from prefork.serve.stepping import Stepper
+from prefork.serve.stepping import make_stepper
 
 
 class AsgiService(HttpService):
@@ -26,7 +26,7 @@ class AsgiService(HttpService):
         self.root_path = settings.root_path
         self.raw_root_path = settings.root_path.encode("utf-8")
         self.header_kinds: dict[bytes, int] = {}
-        self.stepper = Stepper(loop, self.tell_drained)
+        self.stepper = make_stepper(loop, self.tell_drained)
         self._lifespan = Lifespan(app, loop)
         self.state: dict[str, Any] = self._lifespan.state
 

@@ -194,7 +194,7 @@ class HttpConnection(asyncio.Protocol):
         elif exchange.body_complete:
             self.exchange = None
             if self._queue or self._refusal is not None or self._eof or self._reading_paused:
-                self.loop.call_soon(self._go_on)
+                self.loop.call_soon(self._go_on, context=self.service.context)
         else:
             self._unread_allowed(exchange)
 
@@ -289,7 +289,7 @@ class HttpConnection(asyncio.Protocol):
             self.exchange = None
             self._since = self.service.clock.now
             if self._queue or self._refusal is not None or self._eof or self._reading_paused:
-                self.loop.call_soon(self._go_on)
+                self.loop.call_soon(self._go_on, context=self.service.context)
 
     # Reading.
 

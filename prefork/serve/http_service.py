@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextvars import copy_context
 
 from prefork.serve.clock import Clock
 from prefork.serve.exchange import Exchange
@@ -40,6 +41,8 @@ class HttpService:
         self.clock = Clock(loop, show_date=settings.date_header, show_server=settings.server_header)
         self.vocabulary = Vocabulary()
         self.draining = False
+        self.context = copy_context()
+        """What a callback runs in that an app's code brings about: its own context must not reach the next request."""
         self.keeps_alive = settings.keep_alive_s > 0
         self._connections: set[HttpConnection] = set()
         self._ticking: asyncio.TimerHandle | None = None

@@ -77,7 +77,7 @@ class WsgiService(HttpService):
         """The one in the lane is done; the next one's turn comes with the loop's next round."""
         self._lane = None
         if self._waiting:
-            self.loop.call_soon(self._run_next)
+            self.loop.call_soon(self._run_next, context=self.context)
 
     def _run_next(self) -> None:
         if self._lane is None and self._waiting:

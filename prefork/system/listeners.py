@@ -185,7 +185,8 @@ def find_holder(port: int) -> str | None:
 
     with suppress(psutil.Error, OSError, RuntimeError):
         for connection in psutil.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+            bound = connection.laddr[1:2]  # (host, port), or () where the kernel would not say
+            if connection.status == psutil.CONN_LISTEN and bound == (port,) and connection.pid:
                 return _name_process(connection.pid)
     return None
 
@@ -195,7 +196,7 @@ def _holder_hint(path: str) -> str:
 
     with suppress(psutil.Error, OSError, RuntimeError):
         for connection in psutil.net_connections("unix"):
-            if connection.laddr == path and connection.pid:
+            if str(connection.laddr) == path and connection.pid:  # psutil's stubs know only (host, port)
                 return f"it is {_name_process(connection.pid)}"
     return "stop it, or choose another path with --bind"
 

@@ -36,7 +36,9 @@ def test_the_start_ends_with_exit_3_only_when_the_last_worker_failed() -> None:
     assert world.worker_exits(1) == [do.ForgetWorker(1)]
     assert world.worker_exits(2) == [do.ForgetWorker(2), do.DismissZygote(1), do.CloseListeners()]
     assert world.zygote_exits(1, "exit 0") == [do.Exit(3)]
-    assert [r.event for r in world.reports if r.level == "warning"] == ["worker exited"], "told once, not per worker"
+    assert [r.event for r in world.reports if r.level == "warning"] == ["worker exited"], (
+        "told once, not per worker"
+    )
 
 
 def test_one_worker_that_becomes_ready_saves_the_start() -> None:
@@ -69,7 +71,9 @@ def test_one_broken_slot_backs_off_and_never_slows_the_healthy_ones() -> None:
             world.pass_time(0.01)
         waits.append(round(world.now - died, 1))
     assert waits == [0.1, 0.2, 0.4, 0.8, 1.6]
-    assert world.worker_exits(2) == [do.ForgetWorker(2), do.ForkWorker(9, 1, 1, 1, 2)], "the healthy slot is at once"
+    assert world.worker_exits(2) == [do.ForgetWorker(2), do.ForkWorker(9, 1, 1, 1, 2)], (
+        "the healthy slot is at once"
+    )
 
 
 def test_a_slot_that_settles_is_forgiven() -> None:
@@ -338,7 +342,12 @@ def test_news_of_the_dead_name_nobody() -> None:
     world = make_world(workers=1)
     world.pass_time(5)
     world.worker_exits(1)
-    for event in (on.WorkerDeaf(1), on.WorkerReady(1, 1), on.WorkerMisbehaved(1, "x"), on.WorkerDraining(1, "x")):
+    for event in (
+        on.WorkerDeaf(1),
+        on.WorkerReady(1, 1),
+        on.WorkerMisbehaved(1, "x"),
+        on.WorkerDraining(1, "x"),
+    ):
         assert world.tell(event) == []
 
 

@@ -25,7 +25,7 @@ class AnyHistory(RuleBasedStateMachine):
     """Everything that can happen to a service, at any moment."""
 
     @initialize(workers=COUNTS, is_up=st.sampled_from([True, True, True, False]))
-    def begin(self, workers: int, is_up: bool) -> None:  # noqa: FBT001 drawn, not called
+    def begin(self, workers: int, is_up: bool) -> None:
         self.world = World(Policy(workers=workers, timeout_s=10, boot_timeout_s=5, graceful_timeout_s=8))
         if is_up:
             self.world.start()
@@ -74,7 +74,9 @@ class AnyHistory(RuleBasedStateMachine):
     @precondition(lambda self: self.world.alive)
     @rule(data=st.data(), killed=st.booleans())
     def worker_dies(self, data: st.DataObject, killed: bool) -> None:
-        self.world.worker_exits(pick(data, set(self.world.alive)), "SIGKILL" if killed else "exit 1", killed=killed)
+        self.world.worker_exits(
+            pick(data, set(self.world.alive)), "SIGKILL" if killed else "exit 1", killed=killed
+        )
 
     @precondition(lambda self: self.world.ready)
     @rule(data=st.data())
@@ -87,8 +89,12 @@ class AnyHistory(RuleBasedStateMachine):
         serial = data.draw(st.sampled_from([*sorted(self.world.alive), 0, 1]))
         event = data.draw(
             st.sampled_from(
-                [on.WorkerDeaf(serial), on.WorkerFailed(serial, "x"), on.WorkerMisbehaved(serial, "x")]
-                + [on.WorkerDraining(serial, "SIGTERM")]
+                [
+                    on.WorkerDeaf(serial),
+                    on.WorkerFailed(serial, "x"),
+                    on.WorkerMisbehaved(serial, "x"),
+                    on.WorkerDraining(serial, "SIGTERM"),
+                ]
             )
         )
         self.world.tell(event)

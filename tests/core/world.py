@@ -118,7 +118,7 @@ class World:
 
     # actions
 
-    def perform(self, action: do.Action) -> None:  # noqa: C901, PLR0912 one case per action
+    def perform(self, action: do.Action) -> None:
         assert self.exit_code is None, f"{action} after Exit"
         match action:
             case do.StartZygote(gen):
@@ -180,7 +180,9 @@ class World:
 
     def serving(self) -> list[tuple[int, int]]:
         """(slot, generation) of every worker in rotation."""
-        return sorted((self.alive[s].slot, self.alive[s].gen) for s in self.ready - self.told_to_go - self.killed)
+        return sorted(
+            (self.alive[s].slot, self.alive[s].gen) for s in self.ready - self.told_to_go - self.killed
+        )
 
     def states(self) -> list[str]:
         workers: Iterable[WorkerState] = (w.state for w in self.arbiter.fleet.workers.values())
