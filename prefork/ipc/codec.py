@@ -49,7 +49,7 @@ class Reader(Generic[M]):
         self._buffer = rest
         try:
             return [self._decoder.decode(line) for line in lines]
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ProtocolError(f"not a message: {error}") from error
 
 
