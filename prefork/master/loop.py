@@ -181,6 +181,8 @@ class Master:
             messages = zygote.reader.feed(data)
         except ProtocolError as error:
             logger.error("zygote misbehaved: %s", error.message, extra={"gen": zygote.gen})  # noqa: TRY400 theirs
+            self._stop_reading(zygote)  # and told once, not for each part of what it still says
+            zygote.channel.close()
             processes.send_signal(zygote.pid, None, signal.SIGKILL)
             return
         for message in messages:

@@ -21,6 +21,7 @@ from prefork.errors import EXIT_APP, EXIT_OK, AppError, ProtocolError
 from prefork.identity import Worker
 from prefork.ipc import messages as say
 from prefork.ipc.codec import encode, read_from_master_as_worker
+from prefork.ipc.foreign import describe_failure
 from prefork.serve.app import LoadedApp, load_app
 from prefork.serve.opening import import_service, open_service
 from prefork.serve.service import Service
@@ -55,7 +56,7 @@ def run_worker(errand: Errand) -> int:
         code = loop.run_until_complete(life.live())
         _close_loop(loop)
     except AppError as error:
-        channel.send(encode(say.BootFailed(error.message, tuple(error.hints), error.traceback)))
+        channel.send(encode(say.BootFailed(*describe_failure(error))))
         channel.flush()
         return EXIT_APP
     finally:

@@ -21,6 +21,7 @@ from prefork.config.model import Config
 from prefork.errors import AppError, PreforkError
 from prefork.ipc import messages as say
 from prefork.ipc.codec import Reader, decode_resume, encode, read_from_master_as_zygote
+from prefork.ipc.foreign import describe_failure, fit
 from prefork.ipc.starting import ZYGOTE_CODE
 from prefork.serve.app import LoadedApp, load_app
 from prefork.system import clock, logs, privileges, processes, signals, titles
@@ -84,8 +85,7 @@ def run_zygote(channel_fd: int, resume_fd: int | None) -> Errand | None:
                 )
             warm_up(boot.config.loop, imported.app.interface)
     except PreforkError as error:
-        traceback = error.traceback if isinstance(error, AppError) else ""
-        channel.send(encode(say.ImportFailed(error.message, tuple(error.hints), traceback)))
+        channel.send(encode(say.ImportFailed(*describe_failure(error))))
         channel.flush()
         return None
     gc.collect()
@@ -135,7 +135,7 @@ def _describe(config: Config, imported: Import) -> say.Imported:
         where=app.where if app else config.app,
         interface=app.interface if app else None,
         preloaded=app is not None,
-        why=imported.why,
+        why=fit(imported.why),
         import_ms=imported.ms,
     )
 
