@@ -33,6 +33,7 @@ class Acceptor:
         self._listeners = [socket.socket(fileno=fd) for fd in listener_fds]
         self._connecting: set[asyncio.Task[object]] = set()
         self._is_polling = False
+        self._resuming: asyncio.TimerHandle | None = None
         self._complained_at = -COMPLAIN_EVERY_S
 
     def start(self) -> None:
@@ -46,6 +47,9 @@ class Acceptor:
         for sock in self._listeners:
             self._loop.remove_reader(sock.fileno())
         self._is_polling = False
+        if self._resuming is not None:  # a worker that leaves rotation while it holds off must not come back
+            self._resuming.cancel()
+            self._resuming = None
 
     def finish(self) -> None:
         """Nobody else will: take everything that waits in the backlog, then close our copies."""
@@ -57,8 +61,7 @@ class Acceptor:
 
     def close(self) -> None:
         """Close our copies of the listeners. Twice is fine."""
-        if self._is_polling:
-            self.pause()
+        self.pause()
         for sock in self._listeners:
             sock.close()
         self._listeners = []
@@ -101,8 +104,4 @@ class Acceptor:
             logger.warning("cannot accept: %s", error.strerror)
         if self._is_polling:
             self.pause()
-            self._loop.call_later(PAUSE_S, self._resume)
-
-    def _resume(self) -> None:
-        if self._listeners and not self._is_polling:
-            self.start()
+            self._resuming = self._loop.call_later(PAUSE_S, self.start)
