@@ -67,7 +67,10 @@ class Channel:
                 sent = self._sock.sendmsg([line], rights)
             except (BlockingIOError, InterruptedError):
                 if sum(len(waiting) for waiting, _ in self._queue) > BACKLOG_BYTES:
-                    self.close()
+                    self._drop_queue()
+                    # Not close(): our selector would never hear of it, and would hold a descriptor number that the
+                    # next channel gets. Shut down, both sides read the end.
+                    self._sock.shutdown(socket.SHUT_RDWR)
                 return
             except OSError:  # the peer is gone; its EOF is the event
                 self._drop_queue()
