@@ -31,6 +31,8 @@ class LineHandler(logging.Handler):
         super().__init__()
         self.fd = fd
         self._dropped = 0
+        self._is_cut = False
+        """Did the last line find room for its beginning only?"""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write it, or count it as dropped."""
@@ -38,13 +40,20 @@ class LineHandler(logging.Handler):
             line = self.format(record) + "\n"
         except Exception:  # noqa: BLE001 a record that cannot be formatted must not end the program
             line = f"{record.msg!r} (could not be formatted)\n"
-        if self._dropped and self._write(f"{self._dropped} log lines were dropped: nobody read them\n"):
+        if self._dropped and self._write(self._tell_dropped(record.name)):
             self._dropped = 0
         if not self._write(line):
             self._dropped += 1
 
+    def _tell_dropped(self, logger: str) -> str:
+        said = {"name": logger, "levelno": logging.WARNING, "levelname": "WARNING", "lines": self._dropped}
+        told = logging.makeLogRecord({**said, "msg": "log lines were dropped: nobody read them"})
+        return self.format(told) + "\n"
+
     def _write(self, text: str) -> bool:
         data = text.encode("utf-8", "backslashreplace")
+        if self._is_cut:  # never go on in the middle of another line
+            data = b"\n" + data
         try:
             poll = select.poll()
             poll.register(self.fd, select.POLLOUT)
@@ -52,6 +61,7 @@ class LineHandler(logging.Handler):
                 if not poll.poll(0):
                     return False
                 data = data[os.write(self.fd, data[:PIPE_BUF_BYTES]) :]
+                self._is_cut = bool(data)
         except OSError:  # closed, broken pipe, full disk: the log is lost, the service is not
             return False
         return True
@@ -67,9 +77,9 @@ class TextFormatter(logging.Formatter):
         fields = "".join(f" {key}={_show(value)}" for key, value in fields_of(record).items())
         line = f"[{when}] [{record.process}] [{record.levelname}] {text}{fields}"
         if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
+            line += "\n" + _escape_lines(self.formatException(record.exc_info))
         if detail := getattr(record, "detail", ""):
-            line += "\n" + str(detail).rstrip("\n")
+            line += "\n" + _escape_lines(str(detail).rstrip("\n"))
         return line
 
 
@@ -104,9 +114,17 @@ def escape(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in text)
 
 
+def _escape_lines(text: str) -> str:
+    return "\n".join(map(escape, text.split("\n")))
+
+
 def _show(value: object) -> str:
-    text = escape(str(value))
-    return text if text and not any(c in text for c in " =\"'") else '"' + text.replace('"', '\\"') + '"'
+    text = str(value)
+    if text and not any(c in text for c in " =\"'"):
+        return escape(text)
+    # The backslash first: else one before a quote would end the field early, and forge the next.
+    quoted = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escape(quoted)}"'
 
 
 def set_up_logging(level: str, log_format: str, fd: int) -> None:
