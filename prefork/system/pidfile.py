@@ -45,7 +45,8 @@ def write_pidfile(path: str) -> Pidfile:
                 raise ConfigError(
                     f"{path} is not a pidfile: it holds something else", "choose another path with --pid"
                 )
-            if (other := int(said)) != pid and _is_alive(other):
+            # 0 is nobody, but to kill(2) our own process group.
+            if (other := int(said)) not in (0, pid) and _is_alive(other):
                 raise AddressInUseError(f"the pidfile {path} belongs to pid {other}, which is running")
         os.lseek(fd, 0, os.SEEK_SET)
         os.truncate(fd, 0)
