@@ -10,6 +10,9 @@ from typing import NamedTuple
 from prefork.errors import ConfigError, NoPermissionError
 from prefork.system.processes import forbid_new_privileges
 
+MAX_ID = 2**32 - 2
+"""One more is (uid_t) -1, which means "leave it as it is" to setresuid(2): root would stay."""
+
 
 class Identity(NamedTuple):
     """Who to become. `name` is for initgroups(3): empty when the uid has no entry in the user database."""
@@ -39,22 +42,31 @@ def find_identity(user: str | None, group: str | None) -> Identity | None:
 
 
 def _find_user(user: str) -> Identity:
+    number = _parse_id(user)
     try:
-        entry = pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
-    except (KeyError, OverflowError):
-        if user.isdigit():  # containers run uids that no database knows
-            return Identity(int(user), int(user), "", "/")
+        entry = pwd.getpwnam(user) if number is None else pwd.getpwuid(number)
+    except KeyError:
+        if number is not None:  # containers run uids that no database knows
+            return Identity(number, number, "", "/")
         raise ConfigError(f"no user {user!r} on this machine") from None
     return Identity(entry.pw_uid, entry.pw_gid, entry.pw_name, entry.pw_dir)
 
 
 def _find_group(group: str) -> int:
-    if group.isdigit():
-        return int(group)
+    if (number := _parse_id(group)) is not None:
+        return number
     try:
         return grp.getgrnam(group).gr_gid
     except KeyError:
         raise ConfigError(f"no group {group!r} on this machine") from None
+
+
+def _parse_id(text: str) -> int | None:
+    if not (text.isascii() and text.isdigit()):
+        return None
+    if len(text) > 10 or int(text) > MAX_ID:
+        raise ConfigError(f"{text} is no user or group id", f"the highest is {MAX_ID}")
+    return int(text)
 
 
 def become(identity: Identity | None) -> None:
