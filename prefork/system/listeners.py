@@ -76,11 +76,21 @@ def bind_listener(
 
 
 def _adopt(address: Address, backlog: int) -> Listener:
-    sock = socket.socket(fileno=os.dup(address.fd))
+    fd = os.dup(address.fd)
+    try:
+        sock = socket.socket(fileno=fd)
+    except BaseException:
+        os.close(fd)
+        raise
     if sock.type != socket.SOCK_STREAM:
+        sock.close()
         raise ConfigError(f"{address} is not a stream socket")
-    sock.listen(backlog)  # on a socket that listens already this only sets the backlog; see listen(2)
-    sock.setblocking(False)
+    try:
+        sock.listen(backlog)  # on a socket that listens already this only sets the backlog; see listen(2)
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
     return Listener(address, sock)
 
 
