@@ -16,7 +16,8 @@ def show_banner(master: Master) -> None:
     """Print it to standard error, if that is a terminal."""
     if not logs.is_terminal():
         return
-    sys.stderr.write("\n".join(_lines(master)) + "\n")
+    # Escaped: names come from the app and must neither add lines nor drive the terminal.
+    sys.stderr.write("\n".join(logs.escape(line) for line in _lines(master)) + "\n")
 
 
 def _lines(master: Master) -> list[str]:
