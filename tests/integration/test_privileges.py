@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+import prefork
 from tests.integration.conftest import Start
 from tests.integration.running import clean_environment, copy_apps
 from tests.integration.test_boot_errors import refuse
@@ -25,35 +26,49 @@ NOBODY = "nobody"
 def find_way_for_nobody() -> tuple[str, ...] | None:
     """What to put before a command so that `nobody` can read this Python: nothing, or a mount namespace of its own.
 
-    An interpreter in root's home cannot be read by anybody else; in a private namespace an empty, open folder takes
-    the place of the closed one, with only the interpreter in it.
+    What is in root's home cannot be read by anybody else; in a private namespace an empty, open folder takes the
+    place of the closed one, with only Python and this tree in it.
     """
     if os.geteuid() != 0:
         return None
-    base = os.path.realpath(sys.base_prefix)
-    closed = next((p for p in reversed(Path(base).parents) if not p.stat().st_mode & stat.S_IXOTH), None)
-    if closed is None:
-        ways: list[tuple[str, ...]] = [()]
-    else:
-        script = (
-            f"set -e; spare=$(mktemp -d); mount --bind {base} $spare; mount -t tmpfs -o mode=755 none {closed}; "
-            f'mkdir -p {base}; mount --move $spare {base}; rmdir $spare; exec "$@"'
-        )
-        ways = [("unshare", "-m", "sh", "-c", script, "sh")]
-    as_nobody = [
+    needed = {
+        os.path.realpath(path) for path in (sys.base_prefix, sys.prefix, Path(prefork.__file__).parent.parent)
+    }
+    closed = {path: folder for path in needed if (folder := find_closed_parent(path))}
+    way: tuple[str, ...] = ()
+    if closed:
+        spared = dict(enumerate(closed))
+        script = [
+            "set -e",
+            "spare=$(mktemp -d)",
+            "mount -t tmpfs none $spare",
+            *(
+                f"mkdir $spare/{number}; mount --bind {path} $spare/{number}"
+                for number, path in spared.items()
+            ),
+            *(f"mount -t tmpfs -o mode=755 none {folder}" for folder in set(closed.values())),
+            *(f"mkdir -p {path}; mount --bind $spare/{number} {path}" for number, path in spared.items()),
+            "umount -l $spare; rmdir $spare",
+            'exec "$@"',
+        ]
+        way = ("unshare", "-m", "sh", "-c", "; ".join(script), "sh")
+    as_nobody = (
         "setpriv",
         f"--reuid={NOBODY}",
         "--clear-groups",
         sys.executable,
         "-c",
-        "import prefork, uvloop",
-    ]
-    for way in ways:
-        command = [*way, *as_nobody]
-        done = subprocess.run(command, check=False, capture_output=True, cwd="/", env=clean_environment())
-        if done.returncode == 0:
-            return way
-    return None
+        "import prefork, httptools",
+    )
+    done = subprocess.run(
+        [*way, *as_nobody], check=False, capture_output=True, cwd="/", env=clean_environment(), timeout=20
+    )
+    return way if done.returncode == 0 else None
+
+
+def find_closed_parent(path: str) -> Path | None:
+    """The topmost folder above `path` that others may not enter."""
+    return next((p for p in reversed(Path(path).parents) if not p.stat().st_mode & stat.S_IXOTH), None)
 
 
 WAY = find_way_for_nobody()
