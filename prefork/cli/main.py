@@ -7,15 +7,18 @@ Imports little at the top, so that a Ctrl-C while the rest is being imported end
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import sys
 from collections.abc import Sequence
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from prefork.cli.complaints import print_error
 from prefork.errors import EXIT_FAILED, PreforkError
 from prefork.system import processes
-from prefork.system.spawning import Spawned, spawn_zygote
+
+if TYPE_CHECKING:
+    from prefork.system.spawning import Spawned
 
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
 NOT_SERVING = frozenset({"check", "config", "help", "version"})
@@ -55,6 +58,9 @@ def _start_early(words: Sequence[str]) -> Spawned | None:
     """If this will serve, start the first zygote's interpreter now: it loads while we read the command line."""
     if not words or words[0] in NOT_SERVING or not NOT_SERVING_FLAGS.isdisjoint(words):
         return None
+    from prefork.system.spawning import spawn_zygote  # noqa: PLC0415  # sockets, for those who serve
+
+    gc.disable()  # so much is imported from here on that it would only get in the way
     try:
         return spawn_zygote()
     except OSError:  # the master will try again, and say what is wrong

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from prefork.cli.parameters import ServiceCommand, pick_given
 from prefork.cli.reading import Start, make_reread, read_configuration, start_from_flags
-from prefork.system.spawning import Spawned
+
+
+if TYPE_CHECKING:
+    from prefork.system.spawning import Spawned
 
 
 def make_run_command() -> click.Command:
@@ -36,4 +41,5 @@ def serve(start: Start, spare: Spawned | None = None) -> int:
             print(f"prefork: {note}", file=sys.stderr)
     from prefork.master.running import run_master  # noqa: PLC0415  # only now it is sure to be needed
 
+    gc.enable()
     return run_master(resolved.config, make_reread(start), spare)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from prefork.errors import AppError, PreforkError
 
-# In characters. JSON escapes one into six bytes at most, and all of these together stay below the codec's limit.
+# In characters. One becomes seven bytes of JSON at most, and all of these together stay below the codec's limit.
 LINE_MAX = 8000
 HINT_MAX = 1000
 TRACEBACK_MAX = 16000

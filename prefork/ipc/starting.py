@@ -2,13 +2,15 @@
 
 `-c` puts the current directory first on `sys.path`, where a file named like one of our dependencies would win: it is
 taken off, and the app's directory is put on later, when the app is imported. An installed prefork comes first, so
-that a reload picks up a new one; the directory that the master runs from is the fallback, for a checkout.
+that a reload picks up a new one; the directory that the master runs from is the fallback, for a checkout. The collector is off while so much is imported: it would look through all of it
+again and again, and find nothing; the zygote collects once, before it freezes the heap.
 """
 
 from __future__ import annotations
 
 ZYGOTE_CODE = """\
-import sys
+import gc, sys
+gc.disable()
 sys.path[:] = [place for place in sys.path if place]
 try:
     from prefork.zygote.main import main

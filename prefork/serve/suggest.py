@@ -6,9 +6,9 @@ name is near would run code that nobody asked for.
 
 from __future__ import annotations
 
-import difflib
 import os
 import types
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,7 +22,7 @@ GAP = " " * 8
 def hint_attribute(module: types.ModuleType, where: str, wanted: str) -> tuple[str, ...]:
     """The hint line for a `wanted` name that `module` does not have, or that is no app; empty if nothing is near."""
     found = find_apps(module)
-    near = difflib.get_close_matches(wanted, found, n=1)
+    near = _get_close_matches(wanted, found, n=1)
     name = near[0] if near else next(iter(found)) if len(found) == 1 else None
     parts = []
     if name and name != wanted:
@@ -51,7 +51,7 @@ def hint_module(directory: Path, module: str, attribute: str | None) -> tuple[st
     if head and tail in read_names(directory.joinpath(*head.split(".")).with_suffix(".py")):
         return (f"did you mean {head}:{tail}?",)
     files = _list_modules(directory)
-    if near := difflib.get_close_matches(module, files, n=1):
+    if near := _get_close_matches(module, files, n=1):
         return (f"did you mean {_spell(near[0], files[near[0]], attribute)}?",)
     for folder in _list_folders(directory):
         file = folder / f"{module}.py"
@@ -68,7 +68,7 @@ def hint_file(path: Path) -> tuple[str, ...]:
     with suppress(OSError):
         # Stems, because the suffix that all of them share would make any two short names near.
         stems = [entry.stem for entry in path.parent.iterdir() if entry.suffix == ".py"]
-        if near := difflib.get_close_matches(path.stem, stems, n=1):
+        if near := _get_close_matches(path.stem, stems, n=1):
             return (f"did you mean {os.path.relpath(path.with_name(near[0] + '.py'))}?",)
     return ()
 
@@ -115,3 +115,9 @@ def _spell(place: str, path: Path, attribute: str | None) -> str:
     if len(obvious) != 1:
         return place
     return f"{place}:{obvious[0]}{'()' if obvious[0] in FACTORIES else ''}"
+
+
+def _get_close_matches(word: str, candidates: Iterable[str], n: int) -> list[str]:
+    import difflib  # noqa: PLC0415 only mistakes need it
+
+    return difflib.get_close_matches(word, list(candidates), n=n)

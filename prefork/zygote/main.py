@@ -90,6 +90,7 @@ def run_zygote(channel_fd: int, resume_fd: int | None) -> Errand | None:
         return None
     gc.collect()
     gc.freeze()
+    gc.enable()
     # From here on the zygote outlives the master for a moment, to see its workers to their end.
     processes.die_with_parent(die=False)
     titles.set_title(f"prefork: zygote {boot.config.name} gen={boot.gen}")
