@@ -13,7 +13,7 @@ from collections.abc import MutableMapping
 from sys import getrefcount
 from typing import TYPE_CHECKING, Any, cast
 
-from prefork.serve.exchange import ClientDisconnectedError, Exchange, Phase
+from prefork.serve.exchange import JOIN_BYTES, ClientDisconnectedError, Exchange, Phase
 from prefork.serve.http import HttpConnection
 from prefork.serve.response import CONTINUE, render_fields, render_status_line
 
@@ -37,6 +37,7 @@ class AsgiExchange(Exchange):
     __slots__ = (
         "_disconnect_told",
         "_first_step",
+        "_is_plain",
         "_parts",
         "_receive",
         "_request_told",
@@ -56,6 +57,7 @@ class AsgiExchange(Exchange):
         self._request_told = False
         self._disconnect_told = False
         self._first_step = False
+        self._is_plain = False
         self._receive = self.receive
         self._send = self.send
         self._scope: dict[str, Any] = {
@@ -76,14 +78,14 @@ class AsgiExchange(Exchange):
         scope["http_version"] = self.version
         scope["method"] = self.method
         scope["headers"] = self.headers
-        scope["query_string"] = self.query
+        path, _, raw_path, scope["query_string"] = self.target
         scope["state"] = service.state.copy()
         if service.root_path:
-            scope["path"] = service.root_path + self.path
-            scope["raw_path"] = service.raw_root_path + self.raw_path
+            scope["path"] = service.root_path + path
+            scope["raw_path"] = service.raw_root_path + raw_path
         else:
-            scope["path"] = self.path
-            scope["raw_path"] = self.raw_path
+            scope["path"] = path
+            scope["raw_path"] = raw_path
         self._first_step = True
         service.stepper.start(self._run(scope))
         self._first_step = False
@@ -136,18 +138,20 @@ class AsgiExchange(Exchange):
             if self.phase is not _DONE and not self.gone:
                 self._fail(None)
             # An app that kept receive or send must find them dead, not serving somebody else.
-            if getrefcount(self._send) == _UNKEPT and getrefcount(self._receive) == _UNKEPT:
-                self._offer_again()
-
-    def _offer_again(self) -> None:
-        if self.phase is _DONE and self.body_complete and not self.gone:
-            self.recycle()
-            if self._parts:
-                self._parts = []
-            self._unread_bytes = 0
-            self._request_told = False
-            self._disconnect_told = False
-            self.connection.spare = self
+            if (
+                getrefcount(self._send) == _UNKEPT
+                and getrefcount(self._receive) == _UNKEPT
+                and self.phase is _DONE
+                and self.body_complete
+                and not self.gone
+            ):
+                if self.body_read_bytes or self._disconnect_told:
+                    self._parts = []
+                    self._unread_bytes = 0
+                    self._disconnect_told = False
+                self._request_told = False
+                self.recycle()
+                self.connection.spare = self
 
     def _fail(self, exc: BaseException | None) -> None:
         """The app raised, or returned without a complete response."""
@@ -156,9 +160,9 @@ class AsgiExchange(Exchange):
         if isinstance(exc, asyncio.CancelledError) and self.gone:
             return  # the worker ends, and has counted this request as cut
         if exc is None:
-            logger.error("the app returned without a complete response path=%r", self.path)
+            logger.error("the app returned without a complete response path=%r", self.target[0])
         else:
-            logger.error("the app raised method=%s path=%r", self.method, self.path, exc_info=exc)
+            logger.error("the app raised method=%s path=%r", self.method, self.target[0], exc_info=exc)
         self.answer_failure()
 
     async def receive(self) -> MutableMapping[str, Any]:
@@ -201,6 +205,15 @@ class AsgiExchange(Exchange):
             raise ClientDisconnectedError("the client is gone")
         kind = message["type"]
         if kind == "http.response.body":
+            if self._is_plain and self.phase is _HEAD and not message.get("more_body", False):
+                # Nearly every response: its body is whole and as long as it says, and the connection goes on.
+                body = message.get("body", b"")
+                connection = self.connection
+                if len(body) == self._length <= JOIN_BYTES and not connection.service.says_close:
+                    self.phase = _DONE
+                    self.emit(self._head + self.clock.tail + body)
+                    connection.finish(self)
+                    return
             if self.phase is _AWAITED or self.phase is _DONE:
                 raise RuntimeError(
                     f"unexpected ASGI message {kind!r}: the response is {self.phase.name.lower()}"
@@ -221,6 +234,7 @@ class AsgiExchange(Exchange):
                 render_status_line(status), message.get("headers", ()), self._service.header_kinds
             )
             self.set_head(head, length, flags, status)
+            self._is_plain = not flags and not self._no_body and self.keep_alive and self.version == "1.1"
             if not self._first_step:
                 self._service.loop.call_soon(self._put_late_head)
         else:

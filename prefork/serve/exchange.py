@@ -65,11 +65,8 @@ class Exchange:
         "headers",
         "keep_alive",
         "method",
-        "native_path",
-        "path",
         "phase",
-        "query",
-        "raw_path",
+        "target",
         "version",
     )
 
@@ -78,8 +75,8 @@ class Exchange:
         self.clock = clock
         self.emit = emit
         self.method = ""
-        self.path = self.native_path = ""
-        self.raw_path = self.query = b""
+        self.target: tuple[str, str, bytes, bytes] = ("", "", b"", b"")
+        """The path as UTF-8 and as latin-1 text, both percent-decoded, the raw path, the query string."""
         self.headers: list[tuple[bytes, bytes]] = []
         """Names in lower case, in the order they came."""
         self.version = "1.1"

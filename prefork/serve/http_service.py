@@ -44,6 +44,8 @@ class HttpService:
         self.context = copy_context()
         """What a callback runs in that an app's code brings about: its own context must not reach the next request."""
         self.keeps_alive = settings.keep_alive_s > 0
+        self.says_close = not self.keeps_alive
+        """A response has to ask `may_keep_alive` before it promises another."""
         self._connections: set[HttpConnection] = set()
         self._ticking: asyncio.TimerHandle | None = None
         waits = [wait for wait in (settings.keep_alive_s, settings.header_timeout_s) if wait > 0]
@@ -59,6 +61,7 @@ class HttpService:
 
     def drain(self) -> None:
         self.draining = True
+        self.says_close = True
 
     async def wait_drained(self) -> None:
         while self.is_busy():

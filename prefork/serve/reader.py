@@ -24,9 +24,11 @@ CHUNKED = -1
 """`Exchange.body_length_bytes` of a body that says its length as it goes."""
 
 _NO_LIMIT = 1 << 62
+_LONGEST_REST_OF_LINE = 32  # a method, two spaces and the version
 
-# One lookup per field gives its lower-case name and whether we must look at it ourselves.
-_OURS = (b"host", b"content-length", b"transfer-encoding", b"connection", b"expect")
+# The fields that say something to us; every other one is only passed on.
+_OURS = frozenset((b"host", b"content-length", b"transfer-encoding", b"connection", b"expect"))
+_SPACE = frozenset((b" ", b"\t"))
 _COMMON = (
     b"accept accept-encoding accept-language authorization cache-control content-type cookie date dnt from"
     b" if-match if-modified-since if-none-match if-range if-unmodified-since origin pragma priority range referer"
@@ -57,23 +59,23 @@ class Refusal(Exception):  # noqa: N818 - a verdict about the client, not an err
 class Vocabulary:
     """What every connection of one service may learn once: field names, hosts, targets. Bounded."""
 
-    __slots__ = ("hosts", "names", "targets")
+    __slots__ = ("hosts", "plain_names", "targets")
 
     def __init__(self) -> None:
-        self.names: dict[bytes, tuple[bytes, bool]] = {}
+        self.plain_names: dict[bytes, bytes] = {}
+        """From a name as sent to its lower-case form; never one that the reader must look at itself."""
         self.hosts: set[bytes | None] = set()
         self.targets: dict[bytes, Target] = {}
-        for lower in (*_OURS, *_COMMON.split()):
-            for form in (lower, b"-".join(word.capitalize() for word in lower.split(b"-"))):
-                self.names[form] = (lower, lower in _OURS)
+        for lower in _COMMON.split():
+            self.plain_names[lower] = lower
+            self.plain_names[b"-".join(word.capitalize() for word in lower.split(b"-"))] = lower
 
-    def learn_name(self, name: bytes) -> tuple[bytes, bool]:
-        """The lower-case form of a field name and whether it is one of ours; llhttp has checked it is a token."""
+    def learn_name(self, name: bytes) -> bytes:
+        """The lower-case form of a field name; llhttp has checked that it is a token."""
         lower = name.lower()
-        known = (lower, lower in _OURS)
-        if len(self.names) < _MOST_CACHED_NAMES and len(name) <= _LONGEST_CACHED:
-            self.names[name] = known
-        return known
+        if lower not in _OURS and len(self.plain_names) < _MOST_CACHED_NAMES and len(name) <= _LONGEST_CACHED:
+            self.plain_names[name] = lower
+        return lower
 
 
 class Receiver(Protocol):
@@ -93,10 +95,16 @@ class RequestReader:
         "_get_version",
         "_headers",
         "_host",
+        "_hosts",
+        "_most_fields",
+        "_most_url_bytes",
         "_noted",
+        "_plain_names",
         "_settings",
         "_should_keep_alive",
         "_skips_body",
+        "_small_fields",
+        "_targets",
         "_transfer",
         "_url",
         "_vocabulary",
@@ -112,6 +120,12 @@ class RequestReader:
         self._connection = connection
         self._vocabulary = vocabulary
         self._settings = settings
+        self._plain_names = vocabulary.plain_names
+        self._hosts = vocabulary.hosts
+        self._targets = vocabulary.targets
+        self._most_url_bytes = (settings.limit_request_line_bytes or _NO_LIMIT) - _LONGEST_REST_OF_LINE
+        self._most_fields = settings.limit_request_fields or _NO_LIMIT
+        self._small_fields = 0 < settings.limit_request_field_size_bytes < PIECE_BYTES - 2
         self.exchange: Exchange | None = None
         """The request whose body is being read, or was read last."""
         self.refusal: Refusal | None = None
@@ -119,6 +133,7 @@ class RequestReader:
         """The first byte of a head has come, its last has not."""
         self.head_size_bytes = 0
         self._use(httptools.HttpRequestParser(self))
+        self._forget_notes()
         self.on_message_begin()
         self.in_head = False
 
@@ -142,6 +157,10 @@ class RequestReader:
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._host: bytes | None = None
+        if self._noted:
+            self._forget_notes()
+
+    def _forget_notes(self) -> None:
         self._noted = False
         self._content_length = 0
         self._transfer: bytes | None = None
@@ -152,13 +171,22 @@ class RequestReader:
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        known = self._vocabulary.names.get(name)
-        if known is None:
-            known = self._vocabulary.learn_name(name)
-        lower, ours = known
-        if value[-1:] in (b" ", b"\t"):  # llhttp leaves the white space after a value (RFC 9110 §5.5)
+        lower = self._plain_names.get(name)
+        if lower is None:
+            self._take_special(name, value)
+            return
+        if value[-1:] in _SPACE:  # llhttp leaves the white space after a value (RFC 9110 §5.5)
             value = value.rstrip(b" \t")
-        if ours and self.in_head:
+        self._headers.append((lower, value))
+
+    def _take_special(self, name: bytes, value: bytes) -> None:
+        value = value.rstrip(b" \t")
+        if (name == b"Host" or name == b"host") and self._host is None and self.in_head:  # noqa: PLR1714 - faster
+            self._host = value
+            self._headers.append((b"host", value))
+            return
+        lower = self._vocabulary.learn_name(name)
+        if lower in _OURS and self.in_head:
             self._note(lower, value)
         self._headers.append((lower, value))
 
@@ -180,7 +208,6 @@ class RequestReader:
 
     def on_headers_complete(self) -> None:
         self.in_head = False
-        vocabulary = self._vocabulary
         url = self._url
         method = self._get_method().decode("ascii")
         keep_alive = self._should_keep_alive()
@@ -192,21 +219,31 @@ class RequestReader:
             self._skips_body = self.parser.should_upgrade() and (
                 self._transfer is not None or self._content_length > 0
             )
-        if self._host not in vocabulary.hosts:
+        if self._host not in self._hosts:
             self._check_host(version)
-        self._check_limits(method)
-        target = vocabulary.targets.get(url)
-        if target is None or url == b"*":
-            target = self._parse_target(method, url)
-        exchange = self._connection.admit()
+        # A head that came in one piece has no field longer than the piece: usually that proves enough.
+        if (
+            len(url) > self._most_url_bytes
+            or len(self._headers) > self._most_fields
+            or self._small_fields
+            or self.head_size_bytes
+        ):
+            self._check_limits(method)
+        target = self._targets.get(url) or self._parse_target(method, url)
+        exchange = self._connection.admit()  # nothing can be refused any more
+        exchange.target = target
         exchange.method = method
-        exchange.path, exchange.native_path, exchange.raw_path, exchange.query = target
         exchange.headers = self._headers
         exchange.version = version
-        exchange.keep_alive = keep_alive and not self._skips_body
-        exchange.body_length_bytes = CHUNKED if self._transfer is not None else self._content_length
-        exchange.expects_continue = self._wants_continue and version == "1.1"
+        exchange.keep_alive = keep_alive
         exchange.body_complete = False
+        if self._noted:
+            exchange.keep_alive = keep_alive and not self._skips_body
+            exchange.body_length_bytes = CHUNKED if self._transfer is not None else self._content_length
+            exchange.expects_continue = self._wants_continue and version == "1.1"
+        else:
+            exchange.body_length_bytes = 0
+            exchange.expects_continue = False
         self.exchange = exchange
 
     def on_body(self, data: bytes) -> None:
@@ -269,8 +306,7 @@ class RequestReader:
         if fields and len(self._headers) > fields:
             self._refuse(431, "more fields than limit-request-fields")
         size = settings.limit_request_field_size_bytes
-        # A head that came in one piece is no longer than the piece: look at each field only when that proves nothing.
-        if size and (self.head_size_bytes or size < PIECE_BYTES):
+        if size:
             for name, value in self._headers:
                 if len(name) + len(value) + 2 > size:
                     self._refuse(431, "a field is longer than limit-request-field-size")

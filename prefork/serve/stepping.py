@@ -81,7 +81,11 @@ class SpareStepper(Stepper):
         task = spare.task
         loop = self._loop
         references, weak_references = getrefcount(task), getweakrefcount(task)
-        _enter_task(loop, task)
+        try:
+            _enter_task(loop, task)
+        except RuntimeError:  # we are being called from inside another task
+            self._start_plain(call)
+            return
         try:
             waits_for = spare.context.run(call.send, None)
         except StopIteration:
@@ -139,7 +143,7 @@ class Spare:
             return (
                 not self._parking.done()  # it was cancelled
                 and not task.cancelling()
-                and task._callbacks is None  # type: ignore[attr-defined]  # no public way to ask  # noqa: SLF001
+                and getattr(task, "_callbacks", None) is None  # there is no public way to ask
                 and self.context == self._clean_context
             )
         except Exception:  # noqa: BLE001 - comparing the values of variables runs their own code
@@ -205,8 +209,8 @@ class _Rest:
                 if raising is None:
                     waits_for = call.send(value)
                 else:
-                    exc, raising = raising, None
-                    waits_for = call.throw(exc)
+                    thrown, raising = raising, None
+                    waits_for = call.throw(thrown)
         except StopIteration:
             return
 

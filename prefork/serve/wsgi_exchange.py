@@ -76,13 +76,13 @@ class WsgiExchange(Exchange):
     def make_environ(self) -> Environ:
         """The environ of this request, its input at the beginning."""
         environ = self._base.copy()
-        path = self.native_path
+        _, path, _, query = self.target
         root = self.service.root_path
         if root and path.startswith(root):
             path = path[len(root) :]
         environ["REQUEST_METHOD"] = self.method
         environ["PATH_INFO"] = path
-        environ["QUERY_STRING"] = self.query.decode("latin-1")
+        environ["QUERY_STRING"] = query.decode("latin-1")
         environ["SERVER_PROTOCOL"] = "HTTP/1.1" if self.version == "1.1" else "HTTP/1.0"
         self.service.field_keys.add_fields(environ, self.headers)
         if self._spool is None:
@@ -136,7 +136,7 @@ class WsgiExchange(Exchange):
         """The app raised: say so, unless it only passed on that its client is gone."""
         if isinstance(exc, ClientDisconnectedError) and self.gone:
             return
-        logger.error("the app raised method=%s path=%r", self.method, self.native_path, exc_info=exc)
+        logger.error("the app raised method=%s path=%r", self.method, self.target[1], exc_info=exc)
 
     def close_input(self) -> None:
         """The app has ended: its input goes."""

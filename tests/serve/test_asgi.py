@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import socket
 from typing import Any
@@ -378,6 +379,25 @@ def test_a_kept_send_never_reaches_another_response(loop: str) -> None:
         client = served.connect()
         assert [client.ask(GET).body for _ in range(3)] == [b"mine"] * 3
     assert len(errors) == 3
+
+
+def test_context_variables_do_not_leak_between_requests(loop: str) -> None:
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
+    seen: list[str] = []
+
+    async def app(scope: Scope, receive: Any, send: Any) -> None:
+        seen.append(variable.get("unset"))
+        variable.set("set")
+        if scope["path"] == "/wait":
+            await asyncio.sleep(0)
+        await start(send)
+        await say(send, variable.get().encode())
+
+    with serving(http_only(app), loop=loop) as served:
+        client = served.connect()
+        client.send((GET + GET.replace(b"/ ", b"/wait ")) * 20)  # pipelined: one request begins the next
+        assert [client.read_response().body for _ in range(40)] == [b"set"] * 40
+    assert seen == ["unset"] * 40
 
 
 def test_the_head_goes_out_when_the_app_waits_before_its_body(loop: str) -> None:

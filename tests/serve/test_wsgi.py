@@ -296,9 +296,13 @@ def test_context_variables_do_not_leak_between_requests(interface: str, loop: st
 
     with serving(app, interface, loop) as served:
         client = served.connect()
-        for path in (b"/list ", b"/list ", b"/lazy ", b"/list "):
+        paths = (b"/list ", b"/list ", b"/lazy ", b"/list ")
+        for path in paths:
             assert client.ask(GET.replace(b"/ ", path)).is_complete
-    assert seen == ["unset"] * 4
+        client.send(b"".join(GET.replace(b"/ ", path) for path in paths))  # pipelined: one begins the next
+        for _ in paths:
+            assert client.read_response().is_complete
+    assert seen == ["unset"] * 8
 
 
 def test_a_kept_start_response_never_reaches_another_response(interface: str, loop: str) -> None:
