@@ -120,7 +120,7 @@ def _escape_lines(text: str) -> str:
 
 def _show(value: object) -> str:
     text = str(value)
-    if text and not any(c in text for c in " =\"'"):
+    if text and not any(c in text for c in " \t=\"'"):
         return escape(text)
     # The backslash first: else one before a quote would end the field early, and forge the next.
     quoted = text.replace("\\", "\\\\").replace('"', '\\"')
