@@ -64,7 +64,8 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="scripts/bench",
         description="Measure prefork beside its peers, in one run, in interleaved rounds.",
-        epilog=f"cases:\n{listed}\n\nWithout CASE: all. Medians are printed, with (least–most) behind.",
+        epilog=f"cases:\n{listed}\n\nWithout CASE: all. Medians are printed, with (least–most) and how many "
+        "times prefork's (×, compared round by round) behind.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("cases", nargs="*", metavar="CASE", help="what to measure")
@@ -138,9 +139,16 @@ def describe(values: list[float] | None, ours: list[float] | None) -> str:
         return "-"
     median, least, most = summarise(values)
     text = f"{show(median)} ({show(least)}–{show(most)})"
-    if ours and summarise(ours)[0]:
-        text += f" ×{median / summarise(ours)[0]:.2f}"
+    if ours and min(ours) > 0:
+        text += f" ×{compare(values, ours):.2f}"
     return text
+
+
+def compare(values: list[float], ours: list[float]) -> float:
+    """How many times ours: round by round if both have as many, for neighbours in time had the same machine."""
+    if len(values) == len(ours):
+        return summarise([theirs / own for theirs, own in zip(values, ours, strict=True)])[0]
+    return summarise(values)[0] / summarise(ours)[0]
 
 
 def show(value: float) -> str:
