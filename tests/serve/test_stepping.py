@@ -49,13 +49,16 @@ class Runner:
         async def run(number: int, body: Body) -> None:
             try:
                 await body()
-            except BaseException as exc:
+            except BaseException as exc:  # noqa: BLE001 - the test compares what it was
                 results[number] = exc
             done[number].set()
 
+        def begin(number: int, body: Body) -> None:
+            self.stepper.start(run(number, body))
+
         async def wait() -> None:
             for number, body in enumerate(bodies):
-                self.loop.call_soon(lambda n=number, b=body: self.stepper.start(run(n, b)))
+                self.loop.call_soon(begin, number, body)
                 await asyncio.sleep(0)
                 await asyncio.sleep(0)
             for event in done:
@@ -235,20 +238,23 @@ def test_context_variables_last_a_whole_call_and_no_longer(runner: Runner) -> No
     async def body() -> None:
         assert variable.get() == "unset"
         variable.set("set")
-        if suspends:
-            await asyncio.sleep(0)
-            assert variable.get() == "set"
-            await asyncio.create_task(child())
+
+    async def suspending_body() -> None:
+        await body()
+        await asyncio.sleep(0)
+        assert variable.get() == "set"
+        await asyncio.create_task(child())
 
     async def child() -> None:
         assert variable.get() == "set"
 
-    for suspends in (False, False, True, True, False, True, False):
-        runner.finish_one(body)
+    one, two = body, suspending_body
+    assert runner.finish([one, one, two, two, one, two, one]) == [None] * 7
 
 
 def test_many_that_suspend_in_the_same_round_all_end(runner: Runner) -> None:
     ended: list[int] = []
+    all_ended = asyncio.Event()
 
     async def start_all() -> None:
         def start() -> None:
@@ -256,14 +262,15 @@ def test_many_that_suspend_in_the_same_round_all_end(runner: Runner) -> None:
                 runner.stepper.start(call(number))
 
         runner.loop.call_soon(start)
-        while len(ended) < 50:
-            await asyncio.sleep(0)
+        await asyncio.wait_for(all_ended.wait(), 5)
 
     async def call(number: int) -> None:
         await asyncio.sleep(0.001 if number % 2 else 0)
         ended.append(number)
+        if len(ended) == 50:
+            all_ended.set()
 
-    runner.loop.run_until_complete(asyncio.wait_for(start_all(), 5))
+    runner.loop.run_until_complete(start_all())
     runner.loop.run_until_complete(asyncio.sleep(0.01))
     assert sorted(ended) == list(range(50))
 
