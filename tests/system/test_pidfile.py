@@ -39,7 +39,18 @@ def find_ended_pid() -> int:
     return ended.pid
 
 
-@pytest.mark.parametrize("said", ["", "\n", "0\n", f"{10**30}\n", f"{os.getpid()}\n", "ended"])
+@pytest.mark.parametrize(
+    "said",
+    ["", "\n", "0\n", f"{10**30}\n", OURS, "ended"],
+    ids=[
+        "empty",
+        "blank",
+        "zero",
+        "huge",
+        "ours",
+        "ended",
+    ],  # a pid in the name would differ between test processes
+)
 def test_a_stale_one_is_replaced_whole(path: Path, said: str) -> None:
     path.write_text(f"{find_ended_pid()}   \n\n\n\n" if said == "ended" else said)
     write_pidfile(str(path))
