@@ -311,6 +311,8 @@ class Master:
                     listener.close()
             case do.Report():
                 logger.log(LEVELS[action.level], action.event, extra=action.fields)
+                if action.event in {"serving", "reloaded"}:
+                    processes.give_back_memory()
                 if action.event == "serving":
                     self._on_serving(self)
             case do.Exit():
