@@ -42,14 +42,8 @@ def find_ended_pid() -> int:
 @pytest.mark.parametrize(
     "said",
     ["", "\n", "0\n", f"{10**30}\n", OURS, "ended"],
-    ids=[
-        "empty",
-        "blank",
-        "zero",
-        "huge",
-        "ours",
-        "ended",
-    ],  # a pid in the name would differ between test processes
+    # A pid in a name would differ between test processes.
+    ids=["empty", "blank", "zero", "huge", "ours", "ended"],
 )
 def test_a_stale_one_is_replaced_whole(path: Path, said: str) -> None:
     path.write_text(f"{find_ended_pid()}   \n\n\n\n" if said == "ended" else said)
