@@ -20,7 +20,6 @@ from tests.system.children import BECOME_NOBODY, NOBODY, list_fds, run_python
 
 MODE = 0o660
 TIMEOUT_S = 10.0
-US = f"pid {os.getpid()} ({' '.join(psutil.Process().cmdline())[:60].strip()})"
 
 Bind = Callable[[Address], Listener]
 
@@ -40,6 +39,11 @@ def bind() -> Iterator[Bind]:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "shop.sock"
+
+
+def name_us() -> str:
+    # Read anew each time: pytest-xdist shows the running test as the process's name.
+    return f"pid {os.getpid()} ({' '.join(psutil.Process().cmdline())[:60].strip()})"
 
 
 def at(path: Path) -> Address:
@@ -141,8 +145,10 @@ def test_a_port_in_use_names_the_process_that_holds_it(bind: Bind) -> None:
     )
     error = refuse(address)
     assert isinstance(error, AddressInUseError)
-    assert str(error) == f"{address} is in use by {US}\n  stop it, or choose another address with --bind"
-    assert find_holder(address.port) == US
+    assert (
+        str(error) == f"{address} is in use by {name_us()}\n  stop it, or choose another address with --bind"
+    )
+    assert find_holder(address.port) == name_us()
 
 
 def test_a_port_nobody_listens_on_has_no_holder() -> None:
@@ -223,7 +229,7 @@ def test_a_live_unix_socket_is_never_taken_over(bind: Bind, path: Path) -> None:
     before = path.lstat()
     error = refuse(at(path))
     assert isinstance(error, AddressInUseError)
-    assert str(error) == f"unix:{path} is in use by a live server\n  it is {US}"
+    assert str(error) == f"unix:{path} is in use by a live server\n  it is {name_us()}"
     assert path.lstat() == before
     greet(listener)
 
