@@ -1,0 +1,1 @@
+"""What the zygote finds before it forks."""
