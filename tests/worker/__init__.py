@@ -1,0 +1,1 @@
+"""The worker's parts, each with a service of a few lines."""

@@ -1,0 +1,268 @@
+"""The accept path with a service of a few lines: who gets a connection, and what happens when none can be had."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import cast
+
+import pytest
+
+from prefork.serve.service import Counters
+from prefork.worker.accepting import Acceptor
+from tests.serve.accepting import LOOPS, Run, run_on, wait_until
+from tests.system.children import list_fds, run_python
+
+TIMEOUT_S = 10.0
+
+
+class GreetingService:
+    """Says hello on every connection and closes it. Stands for a `Service` where only connections are opened."""
+
+    def __init__(self) -> None:
+        self.counters = Counters()
+        self.opened = 0
+
+    def open_connection(self) -> asyncio.BaseProtocol:
+        self.opened += 1
+        return Greeter()
+
+    async def start_up(self) -> None:
+        raise NotImplementedError
+
+    def drain(self) -> None:
+        raise NotImplementedError
+
+    async def wait_drained(self) -> None:
+        raise NotImplementedError
+
+    def cut(self) -> int:
+        raise NotImplementedError
+
+    async def shut_down(self) -> None:
+        raise NotImplementedError
+
+
+class Greeter(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        stream = cast("asyncio.Transport", transport)
+        stream.write(b"hello")
+        stream.close()
+
+
+@pytest.fixture(params=LOOPS, ids=["asyncio", "uvloop"])
+def run(request: pytest.FixtureRequest) -> Run:
+    return lambda test: run_on(request.param, test)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _loops_have_run() -> None:
+    """The pipe for signals that uvloop opens with its first loop is nobody's leak."""
+    for make_loop in LOOPS:
+        run_on(make_loop, asyncio.sleep(0))
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    before = list_fds()
+    listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+    listener.setblocking(False)
+    yield listener
+    listener.close()
+    assert list_fds() == before, "every descriptor was given back"
+
+
+@pytest.fixture
+def clients(listener: socket.socket) -> Iterator[list[socket.socket]]:
+    """Eight that wait in the backlog."""
+    with ExitStack() as opened:
+        yield [opened.enter_context(socket.create_connection(listener.getsockname())) for _ in range(8)]
+
+
+def read_all(client: socket.socket) -> bytes:
+    client.settimeout(TIMEOUT_S)
+    data = b""
+    while piece := client.recv(100):
+        data += piece
+    return data
+
+
+def make_acceptor(service: GreetingService, listener: socket.socket) -> Acceptor:
+    """Polls a copy of the listener, as each worker does."""
+    return Acceptor(asyncio.get_running_loop(), service, [os.dup(listener.fileno())])
+
+
+def test_whoever_is_woken_first_leaves_the_rest_to_the_others(
+    run: Run, listener: socket.socket, clients: list[socket.socket]
+) -> None:
+    async def test() -> None:
+        services = [GreetingService(), GreetingService()]
+        acceptors = [make_acceptor(service, listener) for service in services]
+        for acceptor in acceptors:
+            acceptor.start()
+        await wait_until(lambda: sum(service.opened for service in services) == len(clients))
+        assert [service.opened for service in services] == [4, 4], "one accept per wake-up"
+        for acceptor in acceptors:
+            await acceptor.wait_connected()
+            acceptor.close()
+
+    run(test())
+    assert [read_all(client) for client in clients] == [b"hello"] * len(clients)
+
+
+def test_an_acceptor_that_left_rotation_takes_nothing_until_it_starts_again(
+    run: Run, listener: socket.socket, clients: list[socket.socket]
+) -> None:
+    async def test() -> None:
+        service, other = GreetingService(), GreetingService()
+        left, polling = make_acceptor(service, listener), make_acceptor(other, listener)
+        left.start()
+        left.pause()
+        polling.start()
+        await wait_until(lambda: other.opened == len(clients))
+        assert service.opened == 0
+        polling.pause()
+        left.start()
+        with socket.create_connection(listener.getsockname()):
+            await wait_until(lambda: service.opened == 1)
+        for acceptor in (left, polling):
+            await acceptor.wait_connected()
+            acceptor.close()
+
+    run(test())
+
+
+def test_finishing_takes_everything_that_waits_and_closes_our_copies(
+    run: Run, listener: socket.socket, clients: list[socket.socket]
+) -> None:
+    async def test() -> None:
+        service = GreetingService()
+        acceptor = make_acceptor(service, listener)
+        acceptor.finish()
+        with pytest.raises(BlockingIOError):
+            listener.accept()  # nothing is left
+        await acceptor.wait_connected()
+        assert service.opened == len(clients)
+        await acceptor.wait_connected()
+        acceptor.close()
+
+    run(test())
+    assert [read_all(client) for client in clients] == [b"hello"] * len(clients)
+
+
+def test_a_client_that_left_before_its_turn_costs_nobody_anything(
+    run: Run, listener: socket.socket, clients: list[socket.socket], caplog: pytest.LogCaptureFixture
+) -> None:
+    for client in clients[:4]:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+
+    async def test() -> None:
+        acceptor = make_acceptor(GreetingService(), listener)
+        acceptor.finish()
+        await acceptor.wait_connected()
+
+    run(test())
+    assert [read_all(client) for client in clients[4:]] == [b"hello"] * 4
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+def test_a_connection_that_cannot_be_opened_is_logged_and_costs_only_itself(
+    run: Run, listener: socket.socket, clients: list[socket.socket], caplog: pytest.LogCaptureFixture
+) -> None:
+    class FirstFails(GreetingService):
+        def open_connection(self) -> asyncio.BaseProtocol:
+            protocol = super().open_connection()
+            if self.opened == 1:
+                raise RuntimeError("broken")
+            return protocol
+
+    async def test() -> None:
+        acceptor = make_acceptor(FirstFails(), listener)
+        acceptor.start()
+        await wait_until(lambda: bool(caplog.records))
+        acceptor.finish()
+        await acceptor.wait_connected()
+
+    run(test())
+    assert sorted(read_all(client) for client in clients) == [b"", *[b"hello"] * 7]
+    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert warnings == ["a connection could not be opened"]
+
+
+OUT_OF_DESCRIPTORS = """
+import asyncio, logging, os, resource, socket, sys
+from prefork.worker.accepting import PAUSE_S, Acceptor
+from tests.worker.test_accepting import LOOPS, GreetingService, read_all, run_on, wait_until
+
+logging.basicConfig(stream=sys.stdout, format="%(levelname)s %(message)s")
+logging.raiseExceptions = False
+listener = socket.create_server(("127.0.0.1", 0))
+listener.setblocking(False)
+client = socket.create_connection(listener.getsockname())
+
+class CountingAcceptor(Acceptor):
+    tries = 0
+
+    def _accept(self, listener):
+        self.tries += 1
+        return super()._accept(listener)
+
+def take_all():
+    taken = []
+    try:
+        while True:
+            taken.append(os.dup(0))
+    except OSError:
+        return taken
+
+async def test():
+    loop, service = asyncio.get_running_loop(), GreetingService()
+    acceptor = CountingAcceptor(loop, service, [os.dup(listener.fileno())])
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
+    taken = take_all()
+    acceptor.start()
+    await run(loop, service, acceptor, taken)
+    acceptor.close()
+"""
+RESUMES = """
+async def run(loop, service, acceptor, taken):
+    began = loop.time()
+    await wait_until(lambda: acceptor.tries == 5)
+    print("looked again after a pause each:", loop.time() - began >= 3.9 * PAUSE_S)
+    for fd in taken:
+        os.close(fd)
+    await wait_until(lambda: service.opened == 1)
+    await acceptor.wait_connected()
+"""
+LEAVES = """
+async def run(loop, service, acceptor, taken):
+    await wait_until(lambda: acceptor.tries == 1)
+    acceptor.pause()
+    for fd in taken:
+        os.close(fd)
+    # Long enough for it to come back, which it must not.
+    await asyncio.wait([loop.create_future()], timeout=3 * PAUSE_S)
+    print(acceptor.tries, service.opened)
+"""
+
+
+@pytest.mark.parametrize("loop", [0, 1], ids=["asyncio", "uvloop"])
+def test_out_of_descriptors_it_waits_says_so_once_and_recovers(loop: int) -> None:
+    code = OUT_OF_DESCRIPTORS + RESUMES + f"run_on(LOOPS[{loop}], test())\nprint(read_all(client))"
+    assert run_python(code).splitlines() == [
+        "WARNING cannot accept: Too many open files",
+        "looked again after a pause each: True",
+        "b'hello'",
+    ]
+
+
+@pytest.mark.parametrize("loop", [0, 1], ids=["asyncio", "uvloop"])
+def test_one_that_leaves_rotation_while_it_waits_for_descriptors_does_not_come_back(loop: int) -> None:
+    code = OUT_OF_DESCRIPTORS + LEAVES + f"run_on(LOOPS[{loop}], test())"
+    assert run_python(code).splitlines() == ["WARNING cannot accept: Too many open files", "1 0"]
