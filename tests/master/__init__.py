@@ -1,0 +1,1 @@
+"""The master's parts that need no running service."""
