@@ -89,24 +89,28 @@ class SpareStepper(Stepper):
         try:
             waits_for = spare.context.run(call.send, None)
         except StopIteration:
-            self._suspensions = 0
-            if (
-                getrefcount(task) != references
-                or getweakrefcount(task) != weak_references
-                or not spare.is_untouched()
-            ):
-                self._spare = Spare(loop)
-                spare.dismiss()
-            return
+            has_ended = True
+        else:
+            has_ended = False
         finally:
             _leave_task(loop, task)
-        self._suspensions += 1
-        if self._suspensions > SUSPENSIONS_BEFORE_PLAIN:
-            self._plain_left = PLAIN_BEFORE_PROBE
-            self._suspensions = 0
-        self._spare = Spare(loop)
-        spare.take_over(call, waits_for)
-        self.keep(task)
+        if not has_ended:
+            self._suspensions += 1
+            if self._suspensions > SUSPENSIONS_BEFORE_PLAIN:
+                self._plain_left = PLAIN_BEFORE_PROBE
+                self._suspensions = 0
+            self._spare = Spare(loop)
+            spare.take_over(call, waits_for)
+            self.keep(task)
+            return
+        self._suspensions = 0
+        if (
+            getrefcount(task) != references
+            or getweakrefcount(task) != weak_references
+            or not spare.is_untouched()
+        ):
+            self._spare = Spare(loop)
+            spare.dismiss()
 
     def _start_plain(self, call: Call) -> None:
         if self._plain_left:

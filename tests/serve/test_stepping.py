@@ -309,6 +309,18 @@ def test_what_was_tied_to_the_task_ends_with_the_call(runner: Runner) -> None:
     assert len(weak) == 0
 
 
+def test_a_spare_that_was_left_clean_is_used_again(runner: Runner) -> None:
+    if not isinstance(runner.stepper, SpareStepper):
+        pytest.skip("this stepper has no spare")
+    tasks: set[int] = set()
+
+    async def body() -> None:
+        tasks.add(id(asyncio.current_task()))
+
+    assert runner.finish([body] * 20) == [None] * 20
+    assert len(tasks) == 1
+
+
 def test_a_call_from_inside_another_task_works(runner: Runner) -> None:
     ended: list[bool] = []
 
