@@ -11,7 +11,6 @@ import click
 from prefork.cli.parameters import ServiceCommand, pick_given
 from prefork.cli.reading import Start, make_reread, read_configuration, start_from_flags
 
-
 if TYPE_CHECKING:
     from prefork.system.spawning import Spawned
 

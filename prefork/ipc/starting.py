@@ -2,8 +2,10 @@
 
 `-c` puts the current directory first on `sys.path`, where a file named like one of our dependencies would win: it is
 taken off, and the app's directory is put on later, when the app is imported. An installed prefork comes first, so
-that a reload picks up a new one; the directory that the master runs from is the fallback, for a checkout. The collector is off while so much is imported: it would look through all of it
-again and again, and find nothing; the zygote collects once, before it freezes the heap.
+that a reload picks up a new one; the directory that the master runs from is the fallback, for a checkout.
+
+The collector is off while so much is imported: it would look through all of it again and again, and find nothing; the
+zygote collects once, before it freezes the heap.
 """
 
 from __future__ import annotations
