@@ -224,8 +224,8 @@ class AsgiExchange(Exchange):
                 await self._send_sliced(body, last=last)
                 return
             self._put(body, last=last)
-            if self.connection.write_paused and not last:
-                await self.connection.wait_writable()
+            if self.connection.gate.is_shut and not last:
+                await self._wait_writable()
         elif kind == "http.response.start":
             if self.phase is not _AWAITED:
                 raise RuntimeError(f"unexpected ASGI message {kind!r}: the response has started")
@@ -257,8 +257,13 @@ class AsgiExchange(Exchange):
         for at in range(0, len(view), SLICE_BYTES):
             end = at + SLICE_BYTES
             self._put(cast(bytes, view[at:end]), last=last and end >= len(view))
-            if self.connection.write_paused and not (last and end >= len(view)):
-                await self.connection.wait_writable()
+            if self.connection.gate.is_shut and not (last and end >= len(view)):
+                await self._wait_writable()
+
+    async def _wait_writable(self) -> None:
+        await self.connection.gate.wait_open()
+        if self.gone:
+            raise self.client_gone()
 
     def _put_late_head(self) -> None:
         """The app is taking its time over the body: let the client see the head."""

@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING, cast
 
 import httptools
 
-from prefork.serve.exchange import ClientDisconnectedError, Exchange, Phase
+from prefork.serve.ends import Client, Server, name_ends
+from prefork.serve.exchange import Exchange, Phase
 from prefork.serve.reader import PIECE_BYTES, Refusal, RequestReader
 from prefork.serve.response import render_refusal
+from prefork.serve.write_gate import WriteGate
 
 if TYPE_CHECKING:
     from prefork.serve.http_service import HttpService
@@ -32,6 +34,8 @@ MOST_QUEUED = 16
 """Pipelined requests parsed ahead of the one being answered."""
 DRAIN_BYTES = 65536
 """How much of a body that the app left unread is read to keep the connection."""
+BODY_STALL_S = 60.0
+"""How long a client may send nothing of a body it owes, as long as the response has not begun."""
 LINGER_S = 2.0
 """How long a half-closed connection waits for the client's end of file."""
 
@@ -51,9 +55,11 @@ class HttpConnection(asyncio.Protocol):
         "_since",
         "_unparsed",
         "_unwritten_bytes",
-        "_writable",
+        "_watched",
+        "_watched_bytes",
         "client",
         "exchange",
+        "gate",
         "loop",
         "reader",
         "scheme",
@@ -61,7 +67,6 @@ class HttpConnection(asyncio.Protocol):
         "service",
         "spare",
         "transport",
-        "write_paused",
     )
 
     transport: asyncio.Transport
@@ -70,14 +75,14 @@ class HttpConnection(asyncio.Protocol):
     def __init__(self, service: HttpService) -> None:
         self.service = service
         self.loop = service.loop
-        self.client: tuple[str, int] | None = None
-        self.server: tuple[str, int | None] | None = None
+        self.client: Client = None
+        self.server: Server = None
         self.scheme = "http"
         self.exchange: Exchange | None = None
         """The one being answered, until its response and its request's body are complete."""
         self.spare: Exchange | None = None
         """One that may be used again."""
-        self.write_paused = False
+        self.gate = WriteGate(service.loop)
         self._queue: deque[Exchange] = deque()
         self._feed = _discard
         self._since = service.clock.now
@@ -89,14 +94,15 @@ class HttpConnection(asyncio.Protocol):
         self._refusal: int | None = None
         self._unparsed = b""
         self._unwritten_bytes = 0
-        self._writable: list[asyncio.Future[None]] = []
+        self._watched: object = None
+        self._watched_bytes = 0
 
     # The transport's callbacks.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport = cast(asyncio.Transport, transport)  # uvloop's do not inherit from it
         transport.set_write_buffer_limits(high=self.service.write_high_bytes)
-        self.client, self.server = _name_ends(transport)
+        self.client, self.server = name_ends(transport)
         if transport.get_extra_info("sslcontext") is not None:
             self.scheme = "https"
         self.reader = RequestReader(self, self.service.vocabulary, self.service.settings)
@@ -140,18 +146,17 @@ class HttpConnection(asyncio.Protocol):
                 service.counters.in_flight -= 1
             exchange.gone = True
             exchange.lose()
-        self._wake_writers()
+        self.gate.open()
         # Break the ring connection → reader → parser → reader: the collector may be off.
         self.spare = None
         self.reader.close()
         service.close(self)
 
     def pause_writing(self) -> None:
-        self.write_paused = True
+        self.gate.shut()
 
     def resume_writing(self) -> None:
-        self.write_paused = False
-        self._wake_writers()
+        self.gate.open()
         exchange = self.exchange
         if exchange is not None:
             exchange.resume_writing()
@@ -220,29 +225,11 @@ class HttpConnection(asyncio.Protocol):
             if not self.transport.is_closing():
                 self.transport.resume_reading()
 
-    async def wait_writable(self) -> None:
-        """Wait until the transport takes more. Raises `ClientDisconnectedError`."""
-        while self.write_paused and not self.transport.is_closing():
-            writable = self.loop.create_future()
-            self._writable.append(writable)
-            try:
-                await writable
-            finally:
-                if writable in self._writable:
-                    self._writable.remove(writable)
-        if self.transport.is_closing():
-            raise ClientDisconnectedError("the client is gone")
-
-    def _wake_writers(self) -> None:
-        for writable in self._writable:
-            if not writable.done():
-                writable.set_result(None)
-
     # Requests in order.
 
     def _answer_queued(self) -> None:
         queue = self._queue
-        while queue and self.exchange is None and not self.write_paused:
+        while queue and self.exchange is None and not self.gate.is_shut:
             exchange = queue.popleft()
             self.exchange = exchange
             exchange.begin()
@@ -329,8 +316,17 @@ class HttpConnection(asyncio.Protocol):
         self._feed = _discard
         if reader.refusal is None and last is not None and last.body_complete and not last.keep_alive:
             return  # bytes after a request that said close: never read (RFC 9112 §9.6)
-        self.service.note_bad_input(self, reader.refusal or stop, data)
-        self._refuse(reader.refusal.status if reader.refusal is not None else 400)
+        if reader.refusal is not None:
+            self.service.note_bad_input(self, reader.refusal, data)
+            self._refuse(reader.refusal.status)
+        elif isinstance(stop, httptools.HttpParserCallbackError):
+            logger.error(
+                "a request could not be taken in", exc_info=stop
+            )  # a full disk, or a mistake of ours
+            self._refuse(500)
+        else:
+            self.service.note_bad_input(self, stop, data)
+            self._refuse(400)
 
     def _refuse(self, status: int) -> None:
         """Answer `status` and close, after the answers already owed; parse nothing more."""
@@ -414,8 +410,7 @@ class HttpConnection(asyncio.Protocol):
             return
         exchange = self.exchange
         if exchange is not None:
-            if self._dropping and waited > LINGER_S:  # a rest of a body that does not come
-                self._close(linger=False)
+            self._check_body(exchange, now)
             return
         if self._queue or self.transport.is_closing():
             return
@@ -426,19 +421,19 @@ class HttpConnection(asyncio.Protocol):
         elif waited > (settings.keep_alive_s if self._served else settings.header_timeout_s or waited):
             self.transport.close()
 
+    def _check_body(self, exchange: Exchange, now: float) -> None:
+        # `headers` is a new list for each request, the exchange may be the same.
+        if exchange.headers is not self._watched or exchange.body_read_bytes != self._watched_bytes:
+            self._watched = exchange.headers
+            self._watched_bytes = exchange.body_read_bytes
+            self._since = now
+        elif exchange.body_complete or self._reading_paused or exchange.expects_continue:
+            self._since = now  # it is not the client that we wait for
+        elif self._dropping and now - self._since > LINGER_S:
+            self._close(linger=False)
+        elif exchange.phase is not Phase.BODY and now - self._since > BODY_STALL_S:
+            self._refuse(408)
+
 
 def _discard(data: bytes) -> None:
     """Stands in for the parser once nothing more may be parsed."""
-
-
-def _name_ends(
-    transport: asyncio.Transport,
-) -> tuple[tuple[str, int] | None, tuple[str, int | None] | None]:
-    peer = transport.get_extra_info("peername")
-    own = transport.get_extra_info("sockname")
-    client = (str(peer[0]), int(peer[1])) if isinstance(peer, (tuple, list)) else None
-    if isinstance(own, (tuple, list)):
-        return client, (str(own[0]), int(own[1]))
-    if isinstance(own, bytes):
-        own = own.decode("utf-8", "surrogateescape")
-    return client, (own, None) if own else None

@@ -109,7 +109,7 @@ class InlineExchange(WsgiExchange):
                 if turn_bytes <= 0:
                     if self._backlog is not None:
                         self._flush_backlog()
-                    elif not self.connection.write_paused:
+                    elif not self.connection.gate.is_shut:
                         self._next_turn()
                     return
             self.put_end()
@@ -165,7 +165,7 @@ class InlineExchange(WsgiExchange):
             raise self.client_gone()
         if self._result is not None or self._context is None:
             raise RuntimeError("write() was called after the app returned")
-        if self._backlog is None and self.connection.write_paused:
+        if self._backlog is None and self.connection.gate.is_shut:
             self._backlog = Spool()
             self.emit = self._backlog.append
         self.put_chunk(data)
@@ -178,7 +178,7 @@ class InlineExchange(WsgiExchange):
         if self._unspooled is None:
             self._unspooled = backlog.open()
         connection = self.connection
-        while not connection.write_paused:
+        while not connection.gate.is_shut:
             data = self._unspooled.read(TURN_BYTES)
             if not data:
                 self._drop_backlog()

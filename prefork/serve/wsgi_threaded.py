@@ -62,7 +62,7 @@ class ThreadedExchange(WsgiExchange):
         with self._change:
             self._flush_due = False
             outbox = self._outbox
-            while outbox and not connection.write_paused:
+            while outbox and not connection.gate.is_shut:
                 data = outbox.popleft()
                 self._ahead_bytes -= len(data)
                 connection.transport.write(data)

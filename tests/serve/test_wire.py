@@ -301,6 +301,32 @@ def test_dripping_a_head_does_not_buy_time(loop: str) -> None:
         assert time.monotonic() - began < 2
 
 
+@pytest.mark.parametrize("interface", ["asgi", "wsgi"])
+def test_a_body_that_does_not_come_is_a_408(
+    loop: str, interface: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prefork.serve.http.BODY_STALL_S", 0.2)
+    app = Recorder()
+    with serving(app, interface, loop, header_timeout_s=0.2, keep_alive_s=0.2) as served:
+        client = served.connect()
+        client.send(head(POST, H, b"Content-Length: 5") + b"hell")
+        assert client.read_response().status == 408
+        assert client.is_closed()
+    assert app.seen == []
+
+
+def test_a_full_disk_is_our_fault(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("prefork.serve.spool.tempfile.TemporaryFile", fail)
+    with serving(Recorder(), "wsgi", loop) as served:
+        client = served.connect()
+        client.send(head(POST, H, b"Content-Length: 300000") + b"x" * 300000)
+        assert client.read_response().status == 500
+        assert client.is_closed()
+
+
 def test_an_idle_connection_is_closed_after_its_keep_alive_time(loop: str) -> None:
     with serving(Recorder(), loop=loop, keep_alive_s=0.2) as served:
         client = served.connect()

@@ -1,0 +1,22 @@
+"""Who is at either end of a connection, in the words of an ASGI scope."""
+
+from __future__ import annotations
+
+import asyncio
+
+Client = tuple[str, int] | None
+"""Address and port; None on a unix socket, whose clients have neither."""
+Server = tuple[str, int | None] | None
+"""Address and port, or a unix socket's path and None."""
+
+
+def name_ends(transport: asyncio.Transport) -> tuple[Client, Server]:
+    """The two ends of a connected transport, read once: `getpeername` fails after a disconnect."""
+    peer = transport.get_extra_info("peername")
+    own = transport.get_extra_info("sockname")
+    client = (str(peer[0]), int(peer[1])) if isinstance(peer, (tuple, list)) else None
+    if isinstance(own, (tuple, list)):
+        return client, (str(own[0]), int(own[1]))
+    if isinstance(own, bytes):  # an abstract unix socket
+        own = own.decode("utf-8", "surrogateescape")
+    return client, (own, None) if own else None
