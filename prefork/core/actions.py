@@ -88,6 +88,7 @@ class Report(Action, frozen=True):
 
 
 class Exit(Action, frozen=True):
-    """The master ends with this code. The last action there is."""
+    """The master ends with this code, and `why` in words. The last action there is."""
 
     code: int
+    why: str

@@ -12,7 +12,14 @@ from prefork.core import actions as do
 from prefork.core import events as on
 from prefork.core import rollout
 from prefork.core.fleet import Fleet, who
-from prefork.core.policy import DEAF_GRACE_S, KILL_AGAIN_S, OVERSLEPT_S, Policy
+from prefork.core.policy import (
+    DEAF_GRACE_S,
+    KILL_AGAIN_S,
+    LEAVE_GRACE_S,
+    OVERSLEPT_S,
+    REAP_GRACE_S,
+    Policy,
+)
 from prefork.core.records import NEVER, Generation, Worker
 from prefork.core.states import ServiceState, WorkerState, ZygoteState
 from prefork.errors import EXIT_APP, EXIT_OK, refuse_unreachable
@@ -60,7 +67,7 @@ class Arbiter:
                 self._reload(event.policy)
             case on.ScaleAsked():
                 self._scale(event.by)
-            case on.ZygoteReady() | on.ZygoteFailed() | on.ZygoteExited():
+            case on.ZygoteReady() | on.ZygoteFailed() | on.ZygoteDeaf() | on.ZygoteExited():
                 if (gen := fleet.gens.get(event.gen)) is not None:
                     self._hear_zygote(gen, event)
             case on.WorkerEvent():
@@ -99,7 +106,11 @@ class Arbiter:
 
     def _check_beat(self, worker: Worker, tick: float) -> None:
         fleet = self.fleet
-        if not worker.is_serving() or worker.beat_due > fleet.now:
+        if worker.beat_due > fleet.now:
+            return
+        if worker.pid == 0:
+            worker.beat_due = NEVER
+            fleet.give_up_zygote(worker.gen, "it does not fork")
             return
         # A tick from the future is a lie of the app's: it must not buy immortality.
         worker.expect_beat(tick if tick <= fleet.now else 0.0)
@@ -120,7 +131,10 @@ class Arbiter:
                 fleet.condemn(worker, worker.why or "still draining when its graceful time was over")
             case WorkerState.KILLED:
                 fleet.out.append(do.KillWorker(worker.serial, worker.why))
-                worker.deadline = fleet.now + KILL_AGAIN_S
+                worker.kills += 1
+                worker.deadline = fleet.now + (REAP_GRACE_S if worker.kills == 1 else KILL_AGAIN_S)
+                if worker.kills > 1:  # killed and not reaped: whoever should reap it does not run
+                    fleet.give_up_zygote(worker.gen, "it does not reap")
             case WorkerState.EXITED:
                 raise AssertionError("an exited worker is forgotten")
 
@@ -131,7 +145,8 @@ class Arbiter:
                 fleet.restart_zygote(gen)
             return
         if gen.deadline <= fleet.now and gen.state is ZygoteState.IMPORTING:
-            self._zygote_lost(gen, f"the app was not imported within {gen.policy.boot_timeout_s:g} s")
+            late = f"the app was not imported within {gen.policy.boot_timeout_s:g} s"
+            self._zygote_lost(gen, gen.why or late)
         if gen.deadline <= fleet.now:
             gen.deadline = fleet.now + KILL_AGAIN_S
             fleet.out.append(do.KillZygote(gen.gen))
@@ -177,7 +192,12 @@ class Arbiter:
             return
         wanted = min(max(1, fleet.target + by), fleet.room_for())
         if wanted == fleet.target:
-            fleet.report("warning", "scale ignored", workers=fleet.target, reason="the limit is reached")
+            fleet.report(
+                "warning",
+                "scale ignored",
+                workers=fleet.target,
+                reason="never below one" if by < 0 else "the scoreboard is full",
+            )
             return
         fleet.retarget(wanted)
         fleet.report("info", "scale", workers=fleet.target)
@@ -185,7 +205,9 @@ class Arbiter:
     # what children say
 
     def _hear_zygote(
-        self, gen: Generation, event: on.ZygoteReady | on.ZygoteFailed | on.ZygoteExited
+        self,
+        gen: Generation,
+        event: on.ZygoteReady | on.ZygoteFailed | on.ZygoteDeaf | on.ZygoteExited,
     ) -> None:
         match event:
             case on.ZygoteReady():
@@ -194,6 +216,10 @@ class Arbiter:
                     gen.streak = 0
             case on.ZygoteFailed():
                 self._zygote_lost(gen, event.why)
+            case on.ZygoteDeaf():
+                if gen.state is not ZygoteState.EXITED:
+                    gen.why = "its channel is closed"
+                    gen.deadline = min(gen.deadline, self.fleet.now + LEAVE_GRACE_S)
             case on.ZygoteExited():
                 self._zygote_exited(gen, event.how)
             case _:
@@ -215,13 +241,15 @@ class Arbiter:
         if gen.state is ZygoteState.EXITED:
             return
         was_expected = gen.state is ZygoteState.LEAVING
+        was_importing = gen.state is ZygoteState.IMPORTING
         gen.become(ZygoteState.EXITED)
         for worker in [w for w in fleet.workers.values() if w.gen == gen.gen and w.pid == 0]:
             # Its fork was asked of the dead and never confirmed: it does not exist, or sees its channel closed.
             fleet.bury(worker, "its zygote died", killed=True)
         if was_expected:
             return
-        self._zygote_lost(gen, f"the zygote ended ({how}) before the app was served")
+        ended = "importing the app ended the process" if was_importing else "the zygote ended"
+        self._zygote_lost(gen, f"{ended} ({how})")
         if self._stopping is None and gen.gen == fleet.base_gen:
             fleet.back_off_zygote(gen, how)
 
@@ -231,6 +259,8 @@ class Arbiter:
         match event:
             case on.WorkerForked():
                 worker.pid = event.pid
+                if worker.state is WorkerState.BOOTING:
+                    worker.beat_due = NEVER
             case on.WorkerReady():
                 if worker.state is WorkerState.BOOTING:
                     self._worker_ready(worker, event.boot_ms)
@@ -271,7 +301,8 @@ class Arbiter:
     def _advance(self) -> None:
         fleet = self.fleet
         if self._stopping is None and fleet.has_given_up_booting():
-            self._begin_stop("no worker could be started", EXIT_APP, quick=True)
+            why = f"no worker could be started: {fleet.first_failure}"
+            self._begin_stop(why, EXIT_APP, quick=True)
         if self._stopping is not None:
             self._finish_stop()
             return
@@ -294,4 +325,4 @@ class Arbiter:
             self._is_listening = False
             fleet.out.append(do.CloseListeners())
         if not fleet.workers and all(gen.state is ZygoteState.EXITED for gen in fleet.gens.values()):
-            fleet.out.append(do.Exit(self._exit_code))
+            fleet.out.append(do.Exit(self._exit_code, self._stopping or ""))

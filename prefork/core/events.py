@@ -53,6 +53,12 @@ class ZygoteFailed(Event, frozen=True):
     why: str
 
 
+class ZygoteDeaf(Event, frozen=True):
+    """Its channel is closed; an exit should follow."""
+
+    gen: int
+
+
 class ZygoteExited(Event, frozen=True):
     """It was reaped."""
 
@@ -122,6 +128,7 @@ AnyEvent = (
     | ScaleAsked
     | ZygoteReady
     | ZygoteFailed
+    | ZygoteDeaf
     | ZygoteExited
     | WorkerEvent
 )

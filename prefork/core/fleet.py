@@ -40,6 +40,8 @@ class Fleet:
         self.rollout: Rollout | None = None
         self.was_ready = False
         """Has any worker ever been ready? Until then a failure is the start's, and ends it."""
+        self.first_failure = ""
+        """Why the first worker that failed did."""
         self._spread = spread
         self._rows = set(range(rows))
         self._serial = 0
@@ -95,6 +97,7 @@ class Fleet:
     def restart_zygote(self, gen: Generation) -> None:
         """The zygote of a generation in service died: its workers live, but it is needed for the next fork."""
         gen.not_before = NEVER
+        gen.why = ""
         gen.become(ZygoteState.IMPORTING, self.now + gen.policy.boot_timeout_s)
         self.out.append(do.StartZygote(gen.gen))
 
@@ -104,6 +107,17 @@ class Fleet:
         delay = delay_s(gen.streak, killed=False, spread=self._spread())
         gen.not_before = self.now + delay
         self.report("warning", "zygote exited", gen=gen.gen, how=how, again_in_s=round(delay, 2))
+
+    def give_up_zygote(self, number: int, why: str) -> None:
+        """It is there, and does not do its work: stopped, or stuck. Its workers live on; another takes its place."""
+        gen = self.gens.get(number)
+        if gen is None or gen.state is ZygoteState.EXITED:
+            return
+        if not gen.why:
+            gen.why = why
+            self.report("error", "zygote given up", gen=number, why=why)
+        gen.deadline = self.now + KILL_AGAIN_S
+        self.out.append(do.KillZygote(number))
 
     def dismiss(self, gen: Generation) -> None:
         """Its forks are not needed any more. It guards its last workers to their end, then it goes."""
@@ -259,6 +273,7 @@ class Fleet:
             slot.forgive()
             return
         slot.streak += 1
+        self.first_failure = self.first_failure or why
         delay = delay_s(slot.streak, killed=killed, spread=self._spread())
         slot.not_before = self.now + delay
         if not killed and not self._is_anyone_settled():

@@ -28,5 +28,9 @@ LEAVE_GRACE_S = 2.0
 """A zygote told to leave has so long."""
 DEAF_GRACE_S = 2.0
 """A worker whose channel closed has so long to be reaped."""
+REAP_GRACE_S = 0.5
+"""A worker that was killed is reaped within this, or its zygote does not run."""
+FORK_GRACE_S = 5.0
+"""A zygote that was asked for a fork confirms it within this, or it does not run."""
 OVERSLEPT_S = 1.0
 """Waking so much later than asked means that we did not run (suspend, SIGSTOP): blame nobody."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prefork.core.policy import Policy
+from prefork.core.policy import FORK_GRACE_S, Policy
 from prefork.core.states import WorkerState, ZygoteState, follow_worker, follow_zygote
 
 NEVER = float("inf")
@@ -16,6 +16,7 @@ class Worker:
         "beat_floor",
         "deadline",
         "gen",
+        "kills",
         "pid",
         "policy",
         "ready_at",
@@ -34,12 +35,14 @@ class Worker:
         self.policy = policy
         self.state = WorkerState.BOOTING
         self.pid = 0
+        self.kills = 0
         self.ready_at = NEVER
         self.deadline = now + policy.boot_timeout_s
         """BOOTING: give up. READY: it has lived for min-uptime. DRAINING: patience ends. KILLED: SIGKILL."""
         self.beat_floor = now
         """Silence counts from here or from the last beat, whichever is later."""
-        self.beat_due = NEVER
+        self.beat_due = now + FORK_GRACE_S
+        """READY, DRAINING: its loop is stuck then. BOOTING and not forked yet: its zygote is."""
         self.why = ""
 
     def become(self, state: WorkerState, deadline: float) -> None:
@@ -98,7 +101,7 @@ class Slot:
 class Generation:
     """One zygote after the other for the same configuration."""
 
-    __slots__ = ("deadline", "gen", "not_before", "policy", "state", "streak")
+    __slots__ = ("deadline", "gen", "not_before", "policy", "state", "streak", "why")
 
     def __init__(self, gen: int, policy: Policy, now: float) -> None:
         self.gen = gen
@@ -109,6 +112,8 @@ class Generation:
         self.streak = 0
         self.not_before = NEVER
         """EXITED: when to start it again."""
+        self.why = ""
+        """Why it is given up, if something is wrong with it."""
 
     def become(self, state: ZygoteState, deadline: float = NEVER) -> None:
         """The one place where a zygote changes its state."""

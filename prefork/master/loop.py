@@ -73,7 +73,10 @@ class Master:
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._inbox, selectors.EVENT_READ, self._read_signals)
         self._told: set[str] = set()
+        self._echoes: list[on.AnyEvent] = []
+        """What performing actions made happen."""
         self._exit_code: int | None = None
+        self.exit_why = ""
         self._title = ""
 
     def run(self) -> int:
@@ -87,8 +90,12 @@ class Master:
         return code
 
     def _decide(self, event: on.AnyEvent) -> None:
-        for action in self.arbiter.handle(event, clock.monotonic()):
-            self._perform(action)
+        self._echoes.append(event)
+        while self._echoes:
+            actions = self.arbiter.handle(self._echoes.pop(0), clock.monotonic())
+            # Deeds before words: a fork need not wait for the log.
+            for action in sorted(actions, key=lambda action: isinstance(action, do.Report)):
+                self._perform(action)
         self._show_title()
 
     # wait → events
@@ -171,12 +178,13 @@ class Master:
         )
 
     def _read_zygote(self, zygote: ZygoteHandle) -> Iterator[on.AnyEvent]:
-        data = zygote.channel.receive()
-        if not data:
-            if data is None and zygote.gen in self._zygotes:
-                self._stop_reading(zygote)  # its exit follows; if not, it is of no use any more
-                processes.send_signal(zygote.pid, None, signal.SIGKILL)
-            return
+        while data := zygote.channel.receive():
+            yield from self._feed_zygote(zygote, data)
+        if data is None and zygote.gen in self._zygotes:
+            self._stop_reading(zygote)
+            yield on.ZygoteDeaf(zygote.gen)
+
+    def _feed_zygote(self, zygote: ZygoteHandle, data: bytes) -> Iterator[on.AnyEvent]:
         try:
             messages = zygote.reader.feed(data)
         except ProtocolError as error:
@@ -303,9 +311,10 @@ class Master:
             case do.KillWorker():
                 self._kill_worker(self._workers[action.serial], action.why)
             case do.ForgetWorker():
-                worker = self._workers.pop(action.serial)
-                self._stop_reading(worker)
-                worker.close()
+                if action.serial in self._workers:  # else its fork never left the master
+                    worker = self._workers.pop(action.serial)
+                    self._stop_reading(worker)
+                    worker.close()
             case do.CloseListeners():
                 for listener in self.listeners:
                     listener.close()
@@ -316,39 +325,47 @@ class Master:
                 if action.event == "serving":
                     self._on_serving(self)
             case do.Exit():
-                self._exit_code = action.code
+                self._exit_code, self.exit_why = action.code, action.why
             case _:
                 raise AssertionError(f"unknown action {action!r}")
 
     def _start_zygote(self, gen: int) -> None:
         config = self._configs.setdefault(gen, self.config)
         spawned, self._spare = self._spare, None
-        if spawned is not None:
-            spawned.take()
-        else:
-            try:
-                spawned = spawn_zygote()
-            except OSError as error:
-                raise PreforkError(f"cannot start an interpreter: {error.strerror}") from error
+        try:
+            spawned = spawn_zygote() if spawned is None else spawned.take()
+        except OSError as error:  # out of processes or descriptors: as if it had died at once
+            why = f"cannot start an interpreter: {error.strerror}"
+            self._tell(why, (), "", gen)
+            self._echoes.append(on.ZygoteExited(gen, why))
+            return
         zygote = ZygoteHandle(gen, spawned.pid, spawned.channel)
         self._zygotes[gen] = zygote
         self._selector.register(zygote.channel, selectors.EVENT_READ, lambda: self._read_zygote(zygote))
-        for listener in self.listeners:
-            self._send(zygote, say.Give("listener"), listener.fileno())
-        self._send(zygote, say.Give("scoreboard"), self._scoreboard.fd)
-        if self._log_fd is not None:
-            self._send(zygote, say.Give("log"), self._log_fd)
-        self._send(zygote, say.Boot(gen, config))
+        try:
+            for listener in self.listeners:
+                self._send(zygote, say.Give("listener"), listener.fileno())
+            self._send(zygote, say.Give("scoreboard"), self._scoreboard.fd)
+            if self._log_fd is not None:
+                self._send(zygote, say.Give("log"), self._log_fd)
+            self._send(zygote, say.Boot(gen, config))
+        except OSError as error:  # no descriptor left for a duplicate; its exit follows
+            logger.error("cannot boot a zygote: %s", error.strerror, extra={"gen": gen})  # noqa: TRY400 no bug of ours
+            processes.send_signal(zygote.pid, None, signal.SIGKILL)
 
     def _fork_worker(self, action: do.ForkWorker) -> None:
-        channel, theirs = open_pair()
+        try:
+            channel, theirs = open_pair()
+            with theirs:
+                fork = say.Fork(action.serial, action.slot, action.row, action.count)
+                self._send(self._zygotes[action.gen], fork, theirs.fileno())
+        except OSError as error:  # no descriptor left
+            self._echoes.append(on.ForkRefused(action.serial, f"no channel for it: {error.strerror}"))
+            return
         worker = WorkerHandle(action.serial, action.slot, action.gen, action.row, channel)
         self._workers[action.serial] = worker
         self._scoreboard.clear_row(action.row)
         self._selector.register(channel, selectors.EVENT_READ, lambda: self._read_worker(worker))
-        fork = say.Fork(action.serial, action.slot, action.row, action.count)
-        self._send(self._zygotes[action.gen], fork, theirs.fileno())
-        theirs.close()
 
     def _kill_worker(self, worker: WorkerHandle, why: str) -> None:
         extra = {"slot": worker.slot, "gen": worker.gen, "pid": worker.pid, "why": why}
@@ -372,8 +389,12 @@ class Master:
             return
         os.dup2(fd, self._log_fd, inheritable=False)
         os.close(fd)
-        for child in self._children():
-            self._send(child, say.ReopenLog(), self._log_fd)
+        try:
+            for child in self._children():
+                self._send(child, say.ReopenLog(), self._log_fd)
+        except OSError as error:  # no descriptor left for a duplicate
+            logger.error("not every process writes to the new log: %s", error.strerror)  # noqa: TRY400 no bug of ours
+            return
         logger.info("log reopened")
 
     # channels

@@ -70,10 +70,14 @@ def run_master(config: Config, reread: Callable[[], Config], spare: Spawned | No
         code = master.run()
     if code == EXIT_APP:
         raise master.boot_error or AppError(
-            "no worker could be started", "the log above says how each of them ended"
+            f"cannot serve {config.app}: {master.exit_why}", _say_where_the_log_is(config)
         )
     logger.info("stopped")
     return code
+
+
+def _say_where_the_log_is(config: Config) -> str:
+    return f"{config.log_file} has more" if config.log_file not in {None, "-"} else "the log above has more"
 
 
 def _say_hello(config: Config, listeners: list[Listener]) -> None:

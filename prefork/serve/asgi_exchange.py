@@ -130,8 +130,10 @@ class AsgiExchange(Exchange):
     async def _run(self, scope: MutableMapping[str, Any]) -> None:
         try:
             await self._service.app(scope, self._receive, self._send)
-        except GeneratorExit:
-            raise  # the loop is gone; there is nobody to answer
+        except GeneratorExit as exc:
+            if not self._service.loop.is_running():
+                raise  # the loop is gone; there is nobody to answer
+            self._fail(exc)
         except BaseException as exc:  # noqa: BLE001 - also SystemExit: an app ends its request, never its worker
             self._fail(exc)
         else:

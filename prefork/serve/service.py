@@ -42,7 +42,9 @@ class Service(Protocol):
         """
 
     async def wait_drained(self) -> None:
-        """Return when no connection is open. The caller holds the deadline and may cancel."""
+        """Return when no connection is open and no call of the app's runs: a background task may outlive its
+        response. The caller holds the deadline and may cancel.
+        """
 
     def cut(self) -> int:
         """Abort every open connection at once; return how many requests in flight were lost."""

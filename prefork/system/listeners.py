@@ -193,22 +193,39 @@ def find_holder(port: int) -> str | None:
     """Who listens on this TCP port, for an error message: `pid 4211 (gunicorn: master [shop])`."""
     import psutil  # noqa: PLC0415 2 MB that only an error needs
 
+    holders = set()
     with suppress(psutil.Error, OSError, RuntimeError):
         for connection in psutil.net_connections("tcp"):
             bound = connection.laddr[1:2]  # (host, port), or () where the kernel would not say
             if connection.status == psutil.CONN_LISTEN and bound == (port,) and connection.pid:
-                return _name_process(connection.pid)
-    return None
+                holders.add(connection.pid)
+    if os.getpid() in holders:
+        return "another --bind of this service"
+    return _name_process(_find_eldest(holders)) if holders else None
 
 
 def _holder_hint(path: str) -> str:
     import psutil  # noqa: PLC0415 2 MB that only an error needs
 
+    holders = set()
     with suppress(psutil.Error, OSError, RuntimeError):
         for connection in psutil.net_connections("unix"):
             if str(connection.laddr) == path and connection.pid:  # psutil's stubs know only (host, port)
-                return f"it is {_name_process(connection.pid)}"
+                holders.add(connection.pid)
+    if holders:
+        return f"it is {_name_process(_find_eldest(holders))}"
     return "stop it, or choose another path with --bind"
+
+
+def _find_eldest(pids: set[int]) -> int:
+    """The one whose parent is not among them: a master, not the workers that inherited its socket."""
+    import psutil  # noqa: PLC0415 2 MB that only an error needs
+
+    for pid in sorted(pids):
+        with suppress(psutil.Error, OSError):
+            if psutil.Process(pid).ppid() not in pids:
+                return pid
+    return min(pids)
 
 
 def _name_process(pid: int) -> str:

@@ -145,7 +145,9 @@ def open_log(path: str | None) -> int | None:
     if path is None or path == "-":
         return None
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
+        fd = os.open(
+            path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o640
+        )
     except OSError as error:
         raise explain_file_error("log file", path, error) from error
     if stat.S_ISDIR(os.fstat(fd).st_mode):  # pragma: no cover open(2) refuses to write to one

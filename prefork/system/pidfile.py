@@ -8,7 +8,7 @@ from contextlib import suppress
 from prefork.errors import AddressInUseError, ConfigError
 from prefork.system.logs import explain_file_error
 
-FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 class Pidfile:

@@ -85,8 +85,8 @@ def become(identity: Identity | None) -> None:
             raise NoPermissionError(f"cannot become uid {identity.uid}: {error.strerror}") from error
         if identity.uid != 0:
             _refuse_way_back()
-        os.environ["HOME"] = identity.home
         if identity.name:
+            os.environ["HOME"] = identity.home
             os.environ["USER"] = os.environ["LOGNAME"] = identity.name
     forbid_new_privileges()
 

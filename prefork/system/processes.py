@@ -24,11 +24,11 @@ class Ended(NamedTuple):
 def _prctl(option: int, value: int) -> bool:
     if not sys.platform.startswith("linux"):
         return False
-    import ctypes  # noqa: PLC0415 prctl(2) has no other door in the standard library
-
     try:
+        import ctypes  # noqa: PLC0415 prctl(2) has no other door in the standard library
+
         return ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0) == 0  # type: ignore[no-any-return] # ctypes is untyped
-    except (OSError, AttributeError):
+    except (ImportError, OSError, AttributeError):
         return False
 
 
@@ -185,9 +185,9 @@ def open_standard_streams() -> None:
 def give_back_memory() -> None:
     """Return what start-up or a reload left free on the C heap to the kernel, about 1 MB; see malloc_trim(3)."""
     if sys.platform.startswith("linux"):
-        import ctypes  # noqa: PLC0415 loaded already, for prctl
+        with suppress(ImportError, OSError, AttributeError):  # musl has no malloc_trim
+            import ctypes  # noqa: PLC0415 loaded already, for prctl
 
-        with suppress(OSError, AttributeError):  # musl has no malloc_trim
             ctypes.CDLL(None).malloc_trim(0)
 
 

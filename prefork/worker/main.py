@@ -10,7 +10,6 @@ import asyncio
 import gc
 import logging
 import os
-import random
 import signal
 import socket
 from types import ModuleType
@@ -35,7 +34,7 @@ from prefork.worker.errand import Errand
 
 logger = logging.getLogger("prefork.worker")
 
-ORPHAN_DRAIN_S = 8.0
+ORPHAN_DRAIN_S = 6.0
 """When the master is gone, nobody will take over and nobody holds a deadline but us."""
 CUT_MARGIN = 0.1
 """This share of the graceful time is kept for the app's own shutdown after the last connection is cut."""
@@ -65,14 +64,13 @@ def run_worker(errand: Errand) -> int:
 
 
 def identify(errand: Errand) -> None:
-    """Tell the app, the process list and the random generator which worker this is."""
+    """Tell the app and the process list which worker this is."""
     fork = errand.fork
     pid = processes.get_pid()
     # The import of the subpackage of the same name put a module there.
     prefork.worker = Worker(slot=fork.slot, generation=errand.boot.gen, pid=pid, count=fork.count)
     os.environ["PREFORK_WORKER_ID"] = str(fork.slot)
     show_state(errand, "booting")
-    random.seed()  # else every worker forked from one zygote rolls the same dice
 
 
 def show_state(errand: Errand, state: str) -> None:
@@ -280,7 +278,7 @@ class Life:
         """EOF means the master died: drain, and let nobody linger on the port."""
         logger.error("the master is gone, draining", extra=self._who())
         # The loop may be about to hang in the app: a watchdog outside of the interpreter ends us then.
-        signals.exit_after(ORPHAN_DRAIN_S + 1)
+        signals.exit_after(ORPHAN_DRAIN_S + 1.0)
         self._orders.put_nowait(say.Drain("master gone", ORPHAN_DRAIN_S, last=True))
 
     def _leave_alone(self, reason: str) -> None:

@@ -17,27 +17,33 @@ from prefork.system import clock
 LEAVING_GRACE_S = 0.05
 
 
-def find_hazards(own_fds: frozenset[int]) -> list[str]:
-    """What makes forking unsafe, in words; empty if nothing does. `own_fds` are ours and do not count."""
-    return _find_threads() + _find_connections(own_fds)
+def find_hazards(own_fds: frozenset[int], own_threads: frozenset[int] = frozenset()) -> list[str]:
+    """What makes forking unsafe, in words; empty if nothing does. `own_fds` and `own_threads` (the kernel's numbers)
+    are ours, closed or joined, and do not count.
+    """
+    return _find_threads(own_threads) + _find_connections(own_fds)
 
 
-def _find_threads() -> list[str]:
+def list_threads() -> frozenset[int]:
+    """The kernel's numbers of our threads; see proc(5), /proc/pid/task."""
+    with suppress(OSError):
+        return frozenset(int(name) for name in os.listdir("/proc/self/task"))
+    return frozenset()
+
+
+def _find_threads(own: frozenset[int]) -> list[str]:
     names = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
-    native = _count_native_threads(1 + len(names)) - 1 - len(names)
+    native = _count_threads(1 + len(names), own) - 1 - len(names)
     found = [f"thread {name}" for name in names]
     # Pools of native libraries (BLAS, gRPC) have no Python name.
     return [*found, f"{native} native threads"] if native > 0 else found
 
 
-def _count_native_threads(expected: int) -> int:
+def _count_threads(expected: int, own: frozenset[int]) -> int:
     """The kernel's count. A thread that was joined may still be on its way out: wait for it a moment."""
     deadline = clock.monotonic() + LEAVING_GRACE_S
     while True:
-        try:
-            count = len(os.listdir("/proc/self/task"))
-        except OSError:
-            return expected
+        count = len(list_threads() - own)
         if count <= expected or clock.monotonic() >= deadline:
             return count
         os.sched_yield()

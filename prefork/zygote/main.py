@@ -28,11 +28,11 @@ from prefork.system import clock, logs, privileges, processes, signals, titles
 from prefork.system.channel import Channel
 from prefork.worker.errand import Errand, Inherited
 from prefork.worker.main import run_worker, warm_up
-from prefork.zygote.fork_safety import find_hazards
+from prefork.zygote.fork_safety import find_hazards, list_threads
 
 logger = logging.getLogger("prefork.zygote")
 
-ORPHAN_GRACE_S = 8.5
+ORPHAN_GRACE_S = 7.0
 """When the master is gone, workers have so long to drain before their guardian kills them."""
 DUMP_BEFORE_TIMEOUT = 0.9
 """A hanging import writes its stack at this share of the boot timeout, before the master kills it."""
@@ -44,6 +44,8 @@ class Import(NamedTuple):
     app: LoadedApp | None
     why: str
     ms: int
+    watchdog: frozenset[int] = frozenset()
+    """The thread of our own that watched the import; it may still be on its way out."""
 
 
 def main(argv: list[str]) -> int:
@@ -76,7 +78,7 @@ def run_zygote(channel_fd: int, resume_fd: int | None) -> Errand | None:
         prepare_process(boot.config, inherited.log_fd)
         imported = import_app(boot.config, inherited.log_fd, heard.unsafe)
         if imported.app is not None:
-            hazards = find_hazards(frozenset({channel_fd}))
+            hazards = find_hazards(frozenset({channel_fd}), imported.watchdog)
             if hazards and boot.config.preload == "auto":
                 _start_over(channel_fd, boot, inherited, ", ".join(hazards))
             if hazards:
@@ -105,6 +107,8 @@ def prepare_process(config: Config, log_fd: int | None) -> None:
         os.umask(config.umask)
     privileges.become(privileges.find_identity(config.user, config.group))
     processes.die_with_parent(die=True)  # a change of identity clears it
+    if config.user is not None:
+        _check_readable(config.user)
     try:
         os.chdir(config.chdir)
     except OSError as error:
@@ -112,6 +116,15 @@ def prepare_process(config: Config, log_fd: int | None) -> None:
     for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):  # the sockets are ours, see sd_listen_fds(3)
         os.environ.pop(name, None)
     os.environ.update(config.env)
+
+
+def _check_readable(user: str) -> None:
+    """May this user read the Python that runs us? Else the next import fails with a riddle."""
+    for path in (sys.executable, os.__file__, __file__):
+        if not os.access(path, os.R_OK):
+            raise AppError(
+                f"user {user} cannot read {path}", "install Python and prefork where that user may read them"
+            )
 
 
 def import_app(config: Config, log_fd: int | None, unsafe: str) -> Import:
@@ -122,12 +135,16 @@ def import_app(config: Config, log_fd: int | None, unsafe: str) -> Import:
         return Import(None, "preload is never", 0)
     start = clock.monotonic()
     fd = logs.STDERR if log_fd is None else log_fd
+    pid, before = processes.get_pid(), list_threads()
     faulthandler.dump_traceback_later(config.boot_timeout_s * DUMP_BEFORE_TIMEOUT, file=fd)
+    watchdog = list_threads() - before
     try:
         app = load_app(config.app, factory=config.factory, interface=config.interface, app_dir=config.app_dir)
     finally:
+        if processes.get_pid() != pid:
+            processes.exit_now(0)  # the app forked while it was imported: a copy of the zygote is nobody's
         faulthandler.cancel_dump_traceback_later()
-    return Import(app, "", round((clock.monotonic() - start) * 1000))
+    return Import(app, "", round((clock.monotonic() - start) * 1000), watchdog)
 
 
 def _describe(config: Config, imported: Import) -> say.Imported:

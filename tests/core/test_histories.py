@@ -26,7 +26,7 @@ def test_an_app_that_cannot_be_imported_ends_the_start_with_exit_3() -> None:
     world = World(Policy(workers=2))
     world.tell(on.Start())
     assert world.tell(on.ZygoteFailed(1, "ImportError")) == [do.KillZygote(1), do.CloseListeners()]
-    assert world.zygote_exits(1, "exit 0") == [do.Exit(3)]
+    assert world.zygote_exits(1, "exit 0") == [do.Exit(3, "ImportError")]
 
 
 def test_the_start_ends_with_exit_3_only_when_the_last_worker_failed() -> None:
@@ -35,7 +35,7 @@ def test_the_start_ends_with_exit_3_only_when_the_last_worker_failed() -> None:
     world.zygote_ready(1)
     assert world.worker_exits(1) == [do.ForgetWorker(1)]
     assert world.worker_exits(2) == [do.ForgetWorker(2), do.DismissZygote(1), do.CloseListeners()]
-    assert world.zygote_exits(1, "exit 0") == [do.Exit(3)]
+    assert world.zygote_exits(1, "exit 0") == [do.Exit(3, "no worker could be started: exit 1")]
     assert [r.event for r in world.reports if r.level == "warning"] == ["worker exited"], (
         "told once, not per worker"
     )
@@ -266,7 +266,7 @@ def test_a_graceful_stop_drains_everyone_as_the_last_and_then_exits_0() -> None:
         do.CloseListeners(),
     ]
     world.everyone_obeys()
-    assert world.zygote_exits(1, "exit 0") == [do.Exit(0)]
+    assert world.zygote_exits(1, "exit 0") == [do.Exit(0, "SIGTERM")]
 
 
 def test_a_worker_that_ignores_a_graceful_stop_is_killed_in_time() -> None:
@@ -294,7 +294,7 @@ def test_a_stop_wins_over_a_reload_at_once() -> None:
     world.importing.clear()
     world.everyone_obeys()
     world.zygote_exits(1)
-    assert world.zygote_exits(2) == [do.Exit(0)]
+    assert world.zygote_exits(2) == [do.Exit(0, "SIGTERM")]
 
 
 def test_workers_draining_for_a_reload_learn_that_they_are_the_last() -> None:
@@ -358,3 +358,31 @@ def test_a_killed_worker_that_does_not_end_is_killed_again() -> None:
     world.killed.clear()
     world.pass_time(6)
     assert world.killed == {1}
+
+
+def test_a_zygote_that_does_not_fork_is_replaced() -> None:
+    world = make_world(workers=2)
+    world.pass_time(5)
+    world.worker_exits(1)
+    assert world.pass_time(6) == [do.KillZygote(1)]
+    world.zygote_exits(1)
+    world.pass_time(1)
+    world.boot_all()
+    assert world.serving() == [(0, 1), (1, 1)]
+
+
+def test_a_zygote_that_does_not_reap_keeps_nobody_from_stopping() -> None:
+    world = make_world(workers=1)
+    world.pass_time(5)
+    world.tell(on.StopAsked(quick=True, reason="SIGINT"))
+    actions = world.pass_time(3)
+    assert do.KillZygote(1) in actions
+    world.zygote_exits(1)
+    assert world.worker_exits(1, "SIGKILL") == [do.ForgetWorker(1), do.Exit(0, "SIGINT")]
+
+
+def test_a_zygote_whose_channel_is_closed_is_killed_if_it_does_not_end() -> None:
+    world = make_world(workers=1)
+    world.pass_time(5)
+    world.tell(on.ZygoteDeaf(1))
+    assert world.pass_time(3) == [do.KillZygote(1)]

@@ -118,7 +118,7 @@ class World:
 
     # actions
 
-    def perform(self, action: do.Action) -> None:
+    def perform(self, action: do.Action) -> None:  # noqa: PLR0915  # one case per action
         assert self.exit_code is None, f"{action} after Exit"
         match action:
             case do.StartZygote(gen):
@@ -163,7 +163,8 @@ class World:
                 if action.event == "stopping":
                     self.is_stopping = True
                 self.reports.append(action)
-            case do.Exit(code):
+            case do.Exit(code, why):
+                assert why
                 assert not self.alive, "the master leaves orphans"
                 assert not self.zygotes
                 self.exit_code = code

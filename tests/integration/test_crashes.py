@@ -257,3 +257,39 @@ def ask_pid(address: str) -> int | None:
 
 def count_descriptors(process: psutil.Process) -> int:
     return int(process.num_fds())
+
+
+@pytest.mark.parametrize(
+    ("number", "limit_s"), [(signal.SIGTERM, 10.0), (signal.SIGINT, 3.5)], ids=["graceful", "quick"]
+)
+def test_a_stopped_zygote_keeps_nobody_from_stopping(
+    start: Start, number: signal.Signals, limit_s: float
+) -> None:
+    running = start("pids:app", "--workers", "2")
+    running.zygotes[0].suspend()
+
+    running.signal(number)
+
+    assert running.wait_exit(limit_s) == 0
+    running.wait_gone()
+
+
+def test_a_stopped_zygote_is_replaced_and_its_dead_worker_too(start: Start) -> None:
+    running = start("pids:app", "--workers", "2")
+    (zygote,) = running.zygotes
+    zygote.suspend()
+
+    running.workers[0].kill()
+
+    running.wait_for_record("zygote given up")
+    wait_until(lambda: not is_alive(zygote), "the stopped zygote's end")
+    running.wait_workers(2)
+    assert running.find_zombies() == []
+
+
+def test_a_fork_at_import_leaves_no_copy_of_the_zygote(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "forks.py").write_text("import os\nos.fork()\nfrom pids import app\n")
+    running = start("forks:app", "--workers", "1")
+    wait_until(lambda: len(running.find_processes()) == 2, "one zygote and one worker")
+    assert running.stop() == 0
+    running.wait_gone()

@@ -497,11 +497,12 @@ def test_a_response_that_fails_halfway_never_looks_complete(
     assert any(record.levelno == logging.ERROR for record in caplog.records)
 
 
-def test_system_exit_in_a_request_ends_the_request_only(loop: str) -> None:
+@pytest.mark.parametrize("raised", [SystemExit, GeneratorExit, KeyboardInterrupt, asyncio.CancelledError])
+def test_whatever_an_app_raises_ends_its_request_only(loop: str, raised: type[BaseException]) -> None:
     async def app(scope: Scope, receive: Any, send: Any) -> None:
         if scope["path"] == "/later":
             await asyncio.sleep(0.001)
-        raise SystemExit(3)
+        raise raised
 
     with serving(http_only(app), loop=loop) as served:
         assert served.ask(GET).status == 500

@@ -6,6 +6,8 @@ import errno
 import os
 import socket
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -145,10 +147,30 @@ def test_a_port_in_use_names_the_process_that_holds_it(bind: Bind) -> None:
     )
     error = refuse(address)
     assert isinstance(error, AddressInUseError)
-    assert (
-        str(error) == f"{address} is in use by {name_us()}\n  stop it, or choose another address with --bind"
-    )
-    assert find_holder(address.port) == name_us()
+    ours = f"{address} is in use by another --bind of this service\n  stop it, or choose another address with --bind"
+    assert str(error) == ours
+
+
+def test_a_port_in_use_names_the_master_not_the_workers_that_inherited_its_listener(bind: Bind) -> None:
+    code = """
+import os, socket, sys
+sock = socket.create_server(("127.0.0.1", 0))
+if os.fork() == 0:
+    sys.stdin.read()
+    os._exit(0)
+print(sock.getsockname()[1], flush=True)
+sys.stdin.read()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        port = int(other.stdout.readline())
+        holder = find_holder(port)
+        other.stdin.close()
+    assert holder is not None
+    assert holder.startswith(f"pid {other.pid} ("), holder
 
 
 def test_a_port_nobody_listens_on_has_no_holder() -> None:

@@ -65,7 +65,7 @@ def test_a_uid_that_no_database_knows_is_become_without_roots_groups() -> None:
         "groups": [54321],
         "regained": False,
         "no_new_privileges": True,
-        "home": "/",
+        "home": "/before",
         "user": None,
     }
 
