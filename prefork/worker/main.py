@@ -40,8 +40,8 @@ CUT_MARGIN = 0.1
 """This share of the graceful time is kept for the app's own shutdown after the last connection is cut."""
 QUICK_SHUTDOWN_S = 1.0
 GC_THRESHOLD = 10_000
-"""Container objects made, less those freed, before the collector looks at the young ones. Python's own number has it look
-many times a second at requests that are just being answered."""
+"""Container objects made, less those freed, before the collector looks at the young ones. With Python's own number it
+looks many times a second at requests that are just being answered."""
 
 
 def run_worker(errand: Errand) -> int:
