@@ -36,8 +36,6 @@ logger = logging.getLogger("prefork.worker")
 
 ORPHAN_DRAIN_S = 6.0
 """When the master is gone, nobody will take over and nobody holds a deadline but us."""
-CUT_MARGIN = 0.1
-"""This share of the graceful time is kept for the app's own shutdown after the last connection is cut."""
 QUICK_SHUTDOWN_S = 1.0
 GC_THRESHOLD = 10_000
 """Container objects made, less those freed, before the collector looks at the young ones. With Python's own number it
@@ -108,6 +106,11 @@ def warm_up(loop: LoopChoice, interface: Interface) -> None:
     import_service(interface)
 
 
+def reserve_s(graceful_s: float) -> float:
+    """How much of the graceful time is kept for the app's own shutdown, after the last connection is cut."""
+    return min(0.1 * graceful_s, QUICK_SHUTDOWN_S)
+
+
 def settings_of(config: Config) -> ServeSettings:
     """The part of the configuration that serving needs."""
     return ServeSettings(
@@ -171,7 +174,6 @@ class Life:
         scoreboard = Scoreboard(errand.inherited.scoreboard_fd)
         self._heart = Heart(loop, scoreboard.row(errand.fork.row), self._service.counters, channel.flush)
         self._orders: asyncio.Queue[say.Drain | say.Quit] = asyncio.Queue()
-        self._is_draining = False
 
     async def live(self) -> int:
         """Boot, serve, drain. Returns the exit code; raises `AppError` if the app refuses to start."""
@@ -201,25 +203,21 @@ class Life:
 
     async def _obey(self, order: say.Drain | say.Quit) -> None:
         """End as ordered; a second order while draining (the stop of the whole service, or a quick one) counts."""
-        lost = 0
-        if isinstance(order, say.Drain):
-            lost = await self._drain(order)
-        else:
-            self._acceptor.close()
-            lost = self._service.cut()
-        quick = isinstance(order, say.Quit)
+        has_drained = isinstance(order, say.Drain) and await self._drain(order)
+        self._acceptor.close()
+        lost = 0 if has_drained else self._service.cut()
         if lost:
             logger.warning("requests cut", extra=self._who() | {"lost": lost})
         try:
-            limit_s = QUICK_SHUTDOWN_S if quick else self._errand.boot.config.graceful_timeout_s
+            limit_s = self._errand.boot.config.graceful_timeout_s if has_drained else QUICK_SHUTDOWN_S
             await asyncio.wait_for(self._service.shut_down(), limit_s)
         except asyncio.TimeoutError:
             logger.warning("the app's shutdown did not end", extra=self._who())
         self._heart.stop()
         self._channel.send(encode(say.Drained(lost)))
 
-    async def _drain(self, order: say.Drain) -> int:
-        """Returns how many requests had to be cut."""
+    async def _drain(self, order: say.Drain) -> bool:
+        """Answer what is open. False if that did not end in time, or a quick stop came between."""
         loop = self._loop
         show_state(self._errand, "draining")
         if order.last:
@@ -228,7 +226,7 @@ class Life:
             self._acceptor.pause()
         self._service.drain()
         drained = loop.create_task(self._wait_drained())
-        deadline = loop.time() + order.graceful_s * (1 - CUT_MARGIN)
+        deadline = loop.time() + order.graceful_s - reserve_s(order.graceful_s)
         while not drained.done():
             again = loop.create_task(self._orders.get())
             await asyncio.wait(
@@ -244,12 +242,9 @@ class Life:
                 break
             if newer.last:
                 self._acceptor.finish()
-            deadline = min(deadline, loop.time() + newer.graceful_s * (1 - CUT_MARGIN))
-        self._acceptor.close()
-        if drained.done():
-            return 0
+            deadline = min(deadline, loop.time() + newer.graceful_s - reserve_s(newer.graceful_s))
         drained.cancel()
-        return self._service.cut()
+        return drained.done() and not drained.cancelled()
 
     async def _wait_drained(self) -> None:
         # First those that were accepted and are not connected yet: they do not count as open.
