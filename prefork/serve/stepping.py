@@ -221,9 +221,10 @@ class _Rest:
 
 def make_stepper(loop: asyncio.AbstractEventLoop, on_end: Callable[[], None]) -> Stepper:
     """The fastest stepper that this Python has."""
-    if sys.version_info >= (3, 12):
+    version = sys.version_info[:2]  # by name, else the type checker calls what other versions run unreachable
+    if version >= (3, 12):
         return EagerStepper(loop, on_end)
-    if sys.version_info >= (3, 11) and sys.implementation.name == "cpython":
+    if version >= (3, 11) and sys.implementation.name == "cpython":
         return SpareStepper(loop, on_end)
     return Stepper(loop, on_end)
 

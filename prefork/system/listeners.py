@@ -10,7 +10,9 @@ import errno
 import os
 import socket
 import stat
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 from prefork.config.addresses import Address
 from prefork.errors import AddressInUseError, ConfigError, NoPermissionError, PreforkError
@@ -193,39 +195,33 @@ def find_holder(port: int) -> str | None:
     """Who listens on this TCP port, for an error message: `pid 4211 (gunicorn: master [shop])`."""
     import psutil  # noqa: PLC0415 2 MB that only an error needs
 
-    holders = set()
-    with suppress(psutil.Error, OSError, RuntimeError):
-        for connection in psutil.net_connections("tcp"):
-            bound = connection.laddr[1:2]  # (host, port), or () where the kernel would not say
-            if connection.status == psutil.CONN_LISTEN and bound == (port,) and connection.pid:
-                holders.add(connection.pid)
-    if os.getpid() in holders:
-        return "another --bind of this service"
-    return _name_process(_find_eldest(holders)) if holders else None
+    # laddr is (host, port), or () where the kernel would not say.
+    return _find_eldest(
+        "tcp", lambda socket: socket.status == psutil.CONN_LISTEN and tuple(socket.laddr[1:2]) == (port,)
+    )
 
 
 def _holder_hint(path: str) -> str:
+    holder = _find_eldest("unix", lambda socket: str(socket.laddr) == path)
+    return f"it is {holder}" if holder else "stop it, or choose another path with --bind"
+
+
+def _find_eldest(kind: str, is_it: Callable[[Any], bool]) -> str | None:
+    """Name the process that holds such a socket; of several, the eldest: the master, not those that inherited it."""
     import psutil  # noqa: PLC0415 2 MB that only an error needs
 
-    holders = set()
     with suppress(psutil.Error, OSError, RuntimeError):
-        for connection in psutil.net_connections("unix"):
-            if str(connection.laddr) == path and connection.pid:  # psutil's stubs know only (host, port)
-                holders.add(connection.pid)
-    if holders:
-        return f"it is {_name_process(_find_eldest(holders))}"
-    return "stop it, or choose another path with --bind"
-
-
-def _find_eldest(pids: set[int]) -> int:
-    """The one whose parent is not among them: a master, not the workers that inherited its socket."""
-    import psutil  # noqa: PLC0415 2 MB that only an error needs
-
-    for pid in sorted(pids):
-        with suppress(psutil.Error, OSError):
-            if psutil.Process(pid).ppid() not in pids:
-                return pid
-    return min(pids)
+        for found in filter(is_it, psutil.net_connections(kind)):
+            if found.pid is None:
+                continue
+            eldest = psutil.Process(found.pid)
+            # psutil tells one process for each socket: look whether its parents hold it too.
+            while (parent := eldest.parent()) and any(map(is_it, parent.net_connections(kind))):
+                eldest = parent
+            return (
+                "another --bind of this service" if eldest.pid == os.getpid() else _name_process(eldest.pid)
+            )
+    return None
 
 
 def _name_process(pid: int) -> str:

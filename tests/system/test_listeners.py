@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-import psutil
 import pytest
 
 from prefork.config.addresses import Address
@@ -41,11 +40,6 @@ def bind() -> Iterator[Bind]:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "shop.sock"
-
-
-def name_us() -> str:
-    # Read anew each time: pytest-xdist shows the running test as the process's name.
-    return f"pid {os.getpid()} ({' '.join(psutil.Process().cmdline())[:60].strip()})"
 
 
 def at(path: Path) -> Address:
@@ -251,7 +245,7 @@ def test_a_live_unix_socket_is_never_taken_over(bind: Bind, path: Path) -> None:
     before = path.lstat()
     error = refuse(at(path))
     assert isinstance(error, AddressInUseError)
-    assert str(error) == f"unix:{path} is in use by a live server\n  it is {name_us()}"
+    assert str(error) == f"unix:{path} is in use by a live server\n  it is another --bind of this service"
     assert path.lstat() == before
     greet(listener)
 
