@@ -55,12 +55,12 @@ class Arbiter:
     def handle(self, event: on.AnyEvent, now: float) -> list[do.Action]:
         """Take one event in; `now` is monotonic seconds and never goes back. Returns what to do, in order."""
         fleet = self.fleet
-        fleet.now, fleet.out = now, []
+        before, fleet.now, fleet.out = fleet.now, now, []
         match event:
             case on.Start():
                 fleet.open_generation(fleet.policy)
             case on.Woke():
-                self._wake(event)
+                self._wake(event, before)
             case on.StopAsked():
                 self._stop(event)
             case on.ReloadAsked():
@@ -81,11 +81,11 @@ class Arbiter:
 
     # time
 
-    def _wake(self, event: on.Woke) -> None:
+    def _wake(self, event: on.Woke, before: float) -> None:
         fleet = self.fleet
-        late = fleet.now - self._expected
-        if late > OVERSLEPT_S:
-            self._blame_nobody(late)
+        if fleet.now - self._expected > OVERSLEPT_S:
+            # By all the time since the last event: by the delay alone, what was due first would be due at once.
+            self._blame_nobody(fleet.now - before)
         for worker in list(fleet.workers.values()):
             self._check_beat(worker, event.ticks.get(worker.serial, 0.0))
             if worker.deadline <= fleet.now:
@@ -93,16 +93,17 @@ class Arbiter:
         for gen in list(fleet.gens.values()):
             self._check_zygote(gen)
 
-    def _blame_nobody(self, late_s: float) -> None:
+    def _blame_nobody(self, lost_s: float) -> None:
         """We did not run, so the workers may not have run either: every patience starts anew or goes on later."""
         fleet = self.fleet
-        fleet.report("warning", "overslept", late_s=round(late_s, 1))
+        fleet.report("warning", "overslept", lost_s=round(lost_s, 1))
         for worker in fleet.workers.values():
-            worker.deadline += late_s
+            worker.deadline += lost_s
+            worker.beat_due += lost_s  # of a fork that is not confirmed
             if worker.is_serving():
                 worker.expect_beat(fleet.now)
         for gen in fleet.gens.values():
-            gen.deadline += late_s
+            gen.deadline += lost_s
 
     def _check_beat(self, worker: Worker, tick: float) -> None:
         fleet = self.fleet
@@ -259,7 +260,7 @@ class Arbiter:
         match event:
             case on.WorkerForked():
                 worker.pid = event.pid
-                if worker.state is WorkerState.BOOTING:
+                if worker.ready_at == NEVER:  # until then its loop owes no beat
                     worker.beat_due = NEVER
             case on.WorkerReady():
                 if worker.state is WorkerState.BOOTING:

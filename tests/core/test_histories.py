@@ -386,3 +386,31 @@ def test_a_zygote_whose_channel_is_closed_is_killed_if_it_does_not_end() -> None
     world.pass_time(5)
     world.tell(on.ZygoteDeaf(1))
     assert world.pass_time(3) == [do.KillZygote(1)]
+
+
+def test_a_master_that_overslept_does_not_blame_a_zygote_for_its_forks_either() -> None:
+    world = make_world(workers=2)
+    world.pass_time(5)
+    world.worker_exits(1)
+    world.now += 3600
+    assert world.tell(on.Woke(dict(world.ticks))) == []
+    assert world.pass_time(4) == []
+
+
+def test_a_worker_told_to_drain_before_it_is_forked_owes_no_beat() -> None:
+    world = make_world(workers=1, timeout_s=1)
+    world.tell(on.ScaleAsked(1))
+    world.tell(on.ScaleAsked(-1))
+    world.fork_confirmed(2)
+    assert world.pass_time(20) == []
+
+
+def test_a_master_that_overslept_leaves_a_booting_worker_its_time() -> None:
+    world = make_world(workers=2, boot_timeout_s=10)
+    world.pass_time(5)
+    world.worker_exits(1)
+    world.fork_confirmed(3)
+    world.now += 3600
+    assert world.tell(on.Woke(dict(world.ticks))) == []
+    assert world.pass_time(9) == []
+    assert do.DumpStacks(3) in world.pass_time(2)
