@@ -13,7 +13,7 @@ from collections.abc import MutableMapping
 from sys import getrefcount
 from typing import TYPE_CHECKING, Any, cast
 
-from prefork.serve.exchange import JOIN_BYTES, ClientDisconnectedError, Exchange, Phase
+from prefork.serve.exchange import JOIN_BYTES, UNKEPT, ClientDisconnectedError, Exchange, Phase
 from prefork.serve.http import HttpConnection
 from prefork.serve.response import CONTINUE, render_fields, render_status_line
 
@@ -141,8 +141,8 @@ class AsgiExchange(Exchange):
                 self._fail(None)
             # An app that kept receive or send must find them dead, not serving somebody else.
             if (
-                getrefcount(self._send) == _UNKEPT
-                and getrefcount(self._receive) == _UNKEPT
+                getrefcount(self._send) == UNKEPT
+                and getrefcount(self._receive) == UNKEPT
                 and self.phase is _DONE
                 and self.body_complete
                 and not self.gone
@@ -271,17 +271,3 @@ class AsgiExchange(Exchange):
         """The app is taking its time over the body: let the client see the head."""
         if self.phase is _HEAD and not self.gone:
             self.put_head()
-
-
-class _Probe:
-    __slots__ = ("_method",)
-
-    def __init__(self) -> None:
-        self._method = self.method
-
-    def method(self) -> int:
-        return getrefcount(self._method)
-
-
-_UNKEPT = _Probe().method()
-"""What `getrefcount` says of a bound method that only its own slot holds, on this interpreter."""

@@ -14,7 +14,7 @@ from sys import getrefcount
 from typing import IO, TYPE_CHECKING, Any
 
 from prefork.serve.environ import FileWrapper
-from prefork.serve.exchange import Phase
+from prefork.serve.exchange import UNKEPT, Phase
 from prefork.serve.http import HttpConnection
 from prefork.serve.spool import Spool
 from prefork.serve.wsgi_exchange import WsgiExchange, close_result
@@ -152,7 +152,7 @@ class InlineExchange(WsgiExchange):
             and not self.gone
             and self._backlog is None
             # An app that kept start_response must find it dead, not serving somebody else.
-            and getrefcount(self._start_response) == _UNKEPT
+            and getrefcount(self._start_response) == UNKEPT
         ):
             self._begun = False
             self.recycle()
@@ -195,17 +195,3 @@ class InlineExchange(WsgiExchange):
             self._backlog = None
             self._unspooled = None
             self.emit = self.connection.transport.write
-
-
-class _Probe:
-    __slots__ = ("_method",)
-
-    def __init__(self) -> None:
-        self._method = self.method
-
-    def method(self) -> int:
-        return getrefcount(self._method)
-
-
-_UNKEPT = _Probe().method()
-"""What `getrefcount` says of a bound method that only its own slot holds, on this interpreter."""
