@@ -232,6 +232,8 @@ class Master:
     def _read_worker(self, worker: WorkerHandle) -> Iterator[on.AnyEvent]:
         if worker.channel.is_closed:
             return
+        if not worker.pid and (zygote := self._zygotes.get(worker.gen)):
+            yield from self._read_zygote(zygote)  # which pid it has was said before whatever it says itself
         data = worker.channel.receive()
         if data is None:
             self._stop_reading(worker)
@@ -331,6 +333,9 @@ class Master:
 
     def _start_zygote(self, gen: int) -> None:
         config = self._configs.setdefault(gen, self.config)
+        self._configs = {
+            known: kept for known, kept in self._configs.items() if known in self.arbiter.fleet.gens
+        }
         spawned, self._spare = self._spare, None
         try:
             spawned = spawn_zygote() if spawned is None else spawned.take()
