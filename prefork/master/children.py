@@ -1,15 +1,20 @@
 """What the master holds of each child: its pid, the descriptor that means it, its channel. Not its state: that is the
 Arbiter's.
+
+All channels hang in the master's one selector; the data of each key is the function that turns its bytes into events.
 """
 
 from __future__ import annotations
 
 import os
+import selectors
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
+from prefork.core import events as on
 from prefork.errors import ProtocolError
 from prefork.ipc import messages as say
-from prefork.ipc.codec import read_from_worker, read_from_zygote
+from prefork.ipc.codec import encode, read_from_worker, read_from_zygote
 from prefork.system.channel import Channel
 
 STACKS_BYTES = 65536
@@ -75,3 +80,66 @@ class WorkerHandle:
                 with suppress(OSError):
                     os.close(fd)
         self.pidfd = self.stacks_fd = None
+
+
+Read = Callable[[], Iterator[on.AnyEvent]]
+
+
+class Children:
+    """Every zygote and worker there is, by generation and by serial, and their places in the selector."""
+
+    def __init__(self, selector: selectors.BaseSelector) -> None:
+        self.zygotes: dict[int, ZygoteHandle] = {}
+        self.workers: dict[int, WorkerHandle] = {}
+        self._selector = selector
+
+    def all(self) -> list[ZygoteHandle | WorkerHandle]:
+        """Whoever can be told something."""
+        return [*self.zygotes.values(), *self.workers.values()]
+
+    def add_zygote(self, zygote: ZygoteHandle, read: Read) -> None:
+        """Listen to it from now on."""
+        self.zygotes[zygote.gen] = zygote
+        self._selector.register(zygote.channel, selectors.EVENT_READ, read)
+
+    def add_worker(self, worker: WorkerHandle, read: Read) -> None:
+        """Listen to it from now on."""
+        self.workers[worker.serial] = worker
+        self._selector.register(worker.channel, selectors.EVENT_READ, read)
+
+    def send(self, child: ZygoteHandle | WorkerHandle, message: say.Message, fd: int | None = None) -> None:
+        """Never blocks: what the child does not take now waits in its channel."""
+        child.channel.send(encode(message), fd)
+        if child.channel.has_unsent():
+            self._watch(child.channel, selectors.EVENT_READ | selectors.EVENT_WRITE)
+
+    def flush(self, channel: object) -> None:
+        """The selector says that this channel takes more."""
+        for child in self.all():
+            if child.channel is channel:
+                child.channel.flush()
+                if not child.channel.has_unsent():
+                    self._watch(child.channel, selectors.EVENT_READ)
+
+    def stop_reading(self, child: ZygoteHandle | WorkerHandle) -> None:
+        """What it says is of no interest any more. Twice is fine."""
+        if not child.channel.is_closed and child.channel in self._selector.get_map():
+            self._selector.unregister(child.channel)
+
+    def drop_zygote(self, zygote: ZygoteHandle) -> None:
+        """It is gone."""
+        self.stop_reading(zygote)
+        zygote.channel.close()
+        if self.zygotes.get(zygote.gen) is zygote:
+            del self.zygotes[zygote.gen]
+
+    def drop_worker(self, serial: int) -> None:
+        """It is gone, or its fork never left the master."""
+        if (worker := self.workers.pop(serial, None)) is not None:
+            self.stop_reading(worker)
+            worker.close()
+
+    def _watch(self, channel: object, mask: int) -> None:
+        key = self._selector.get_map().get(channel)  # type: ignore[call-overload] # typeshed wants a FileDescriptor
+        if key is not None:
+            self._selector.modify(key.fileobj, mask, key.data)

@@ -67,13 +67,13 @@ def run_master(config: Config, reread: Callable[[], Config], spare: Spawned | No
             on_serving=show_banner,
             spare=spare,
         )
-        code = master.run()
-    if code == EXIT_APP:
+        end = master.run()
+    if end.code == EXIT_APP:
         raise master.boot_error or AppError(
-            f"cannot serve {config.app}: {master.exit_why}", _say_where_the_log_is(config)
+            f"cannot serve {config.app}: {end.why}", _say_where_the_log_is(config)
         )
     logger.info("stopped")
-    return code
+    return end.code
 
 
 def _say_where_the_log_is(config: Config) -> str:
