@@ -60,6 +60,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """A serving loop that has not beaten for so long is stuck: dumped, killed, replaced. 0 turns it off."""
     boot_timeout_s: float = 60.0
     graceful_timeout_s: float = 30.0
+    shutdown_delay_s: float = 0.0
+    """After a graceful stop was asked, keep accepting for so long, so that load balancers leave first."""
     keep_alive_s: float = 5.0
     header_timeout_s: float = 10.0
 
@@ -68,6 +70,22 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """A worker that dies sooner than this after it was ready died young: its slot backs off."""
     max_restarts: int = 16
     """A slot whose workers died young so many times in a row is `failed`."""
+
+    # reload
+    settle_s: float = 1.0
+    """How long the first worker of a new generation must have been ready before the others follow."""
+    surge: str = "1"
+    """How many successors may boot at the same time, or what share of the workers: `2`, `25%`."""
+    wait_ready: bool = False
+    """A worker is ready only when its app has called `prefork.ready()`."""
+
+    # recycling
+    max_requests: int = 0
+    """0: no limit."""
+    max_requests_jitter: str = "10%"
+    """Each worker's limit is higher by a random number up to this: `50`, `10%`."""
+    max_memory_bytes: int = 0
+    max_age_s: float = 0.0
 
     # HTTP
     limit_request_line_bytes: int = 8190

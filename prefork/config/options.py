@@ -16,7 +16,7 @@ from prefork.config import kinds, model
 from prefork.config.kinds import Kind
 from prefork.config.workers import MAX_WORKERS
 
-GROUPS = ("App", "Listeners", "Workers", "Time", "Crashes", "HTTP", "Process", "Logs")
+GROUPS = ("App", "Listeners", "Workers", "Time", "Reload", "Recycling", "Crashes", "HTTP", "Process", "Logs")
 
 
 class Alias(msgspec.Struct, frozen=True):
@@ -183,6 +183,13 @@ OPTIONS: tuple[Option, ...] = (
         aliases=(Alias("timeout-graceful-shutdown"), Alias("kill-timeout", kinds.MILLISECONDS)),
     ),
     Option(
+        "shutdown-delay",
+        "shutdown_delay_s",
+        kinds.DURATION,
+        "Time",
+        "After TERM keep accepting for so long, so that load balancers leave first.",
+    ),
+    Option(
         "keep-alive",
         "keep_alive_s",
         kinds.DURATION,
@@ -196,6 +203,57 @@ OPTIONS: tuple[Option, ...] = (
         kinds.DURATION,
         "Time",
         "How long a client may take to send the head of a request; 0: no limit.",
+    ),
+    Option(
+        "settle",
+        "settle_s",
+        kinds.DURATION,
+        "Reload",
+        "How long the first new worker must have been ready before the others follow.",
+    ),
+    Option(
+        "surge",
+        "surge",
+        kinds.POSITIVE_SHARE,
+        "Reload",
+        "After the first, so many workers are replaced at the same time.",
+    ),
+    Option(
+        "wait-ready",
+        "wait_ready",
+        kinds.SWITCH,
+        "Reload",
+        "A worker is ready only when its app has called prefork.ready().",
+    ),
+    Option(
+        "max-requests",
+        "max_requests",
+        kinds.COUNT,
+        "Recycling",
+        "Replace a worker that has answered so many requests; 0: never.",
+        aliases=(Alias("limit-max-requests"),),
+    ),
+    Option(
+        "max-requests-jitter",
+        "max_requests_jitter",
+        kinds.SHARE,
+        "Recycling",
+        "Up to so many more, at random, so that workers do not go all at once.",
+    ),
+    Option(
+        "max-memory",
+        "max_memory_bytes",
+        kinds.SIZE,
+        "Recycling",
+        "Replace a worker that holds more memory (its own, not what it shares); 0: never.",
+        aliases=(Alias("max-memory-restart"),),
+    ),
+    Option(
+        "max-age",
+        "max_age_s",
+        kinds.DURATION,
+        "Recycling",
+        "Replace a worker that has been ready for so long; 0: never.",
     ),
     Option(
         "min-uptime",

@@ -183,6 +183,32 @@ def parse_size(value: object) -> int:
     return int(size)
 
 
+def parse_share(value: object) -> str:
+    """A whole number or a percentage of some whole, in normal form: `2`, `25%`."""
+    accepted = "a whole number, or a percentage such as 25%"
+    if isinstance(value, str) and (match := re.fullmatch(r"\s*([0-9]{1,3})\s*%\s*", value)):
+        if int(match[1]) > 100:
+            raise RefusedValueError("more than 100%", accepted)
+        return f"{int(match[1])}%"
+    try:
+        return str(parse_count(value))
+    except RefusedValueError as refused:
+        raise RefusedValueError(refused.message, accepted) from None
+
+
+def parse_positive_share(value: object) -> str:
+    """As `parse_share`, above 0."""
+    share = parse_share(value)
+    if share in {"0", "0%"}:
+        raise RefusedValueError("must be more than 0", "a whole number, or a percentage such as 25%")
+    return share
+
+
+def resolve_share(share: str, whole: int) -> int:
+    """What a share comes to, rounded up."""
+    return -(-whole * int(share[:-1]) // 100) if share.endswith("%") else int(share)
+
+
 def parse_mode(value: object) -> int:
     """File mode bits, 0 to 0o777: text is octal (`660`, `0o660`), a TOML integer is taken as it is (`0o660`)."""
     accepted = 'octal text such as "660", in TOML also 0o660'

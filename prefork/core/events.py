@@ -40,6 +40,10 @@ class ScaleAsked(Event, frozen=True):
     by: int
 
 
+class ParkAsked(Event, frozen=True):
+    """Drain every worker and keep listening (WINCH); the next reload or scale-up brings workers back."""
+
+
 class ZygoteReady(Event, frozen=True):
     """It imported the app and can fork."""
 
@@ -91,7 +95,13 @@ class WorkerReady(WorkerEvent, frozen=True):
 
 
 class WorkerDraining(WorkerEvent, frozen=True):
-    """The worker left rotation without us (a SIGTERM sent to it alone)."""
+    """The worker left rotation: as it was told, or without us (a SIGTERM sent to it alone)."""
+
+    reason: str
+
+
+class WorkerRetires(WorkerEvent, frozen=True):
+    """The worker asks to be replaced (max-requests, max-memory, max-age, the app)."""
 
     reason: str
 
@@ -118,6 +128,8 @@ class WorkerExited(WorkerEvent, frozen=True):
     how: str
     clean: bool
     killed: bool
+    lost: int = 0
+    """Requests that it had begun and not answered."""
 
 
 AnyEvent = (
@@ -126,6 +138,7 @@ AnyEvent = (
     | StopAsked
     | ReloadAsked
     | ScaleAsked
+    | ParkAsked
     | ZygoteReady
     | ZygoteFailed
     | ZygoteDeaf

@@ -14,8 +14,14 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     graceful_timeout_s: float = 30.0
     min_uptime_s: float = 1.0
     max_restarts: int = 16
+    settle_s: float = 1.0
+    """How long the canary of a rollout must have been ready before the other slots follow."""
     surge: int = 1
-    """How many successors may boot at the same time during a rollout."""
+    """How many successors may boot at the same time during a rollout, after the canary."""
+    surge_percent: int = 0
+    """The same as a share of the workers; the larger of the two counts."""
+    shutdown_delay_s: float = 0.0
+    """Between the request for a graceful stop and the drain."""
 
 
 QUICK_STOP_S = 1.5
@@ -32,5 +38,7 @@ REAP_GRACE_S = 0.5
 """A worker that was killed is reaped within this, or its zygote does not run."""
 FORK_GRACE_S = 5.0
 """A zygote that was asked for a fork confirms it within this, or it does not run."""
+LEAVE_ROTATION_S = 1.0
+"""A worker told to drain says that it left rotation within this, or a reload is called done without its word."""
 OVERSLEPT_S = 1.0
 """Waking so much later than asked means that we did not run (suspend, SIGSTOP): blame nobody."""

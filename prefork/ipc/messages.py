@@ -124,6 +124,14 @@ class Quit(Message, frozen=True, tag="quit"):
     """Quick stop: abort what is open, run the app's shutdown, exit 0."""
 
 
+class Deliver(Message, frozen=True, tag="deliver"):
+    """What the app in another worker posted."""
+
+    sender: int
+    """Its slot."""
+    data: msgspec.Raw
+
+
 # worker → master
 
 
@@ -150,9 +158,24 @@ class Stacks(Message, frozen=True, tag="stacks"):
 
 
 class Draining(Message, frozen=True, tag="draining"):
-    """The worker left rotation, asked by the master or by a SIGTERM sent to it alone."""
+    """The worker left rotation: it was asked to, or a SIGTERM was sent to it alone."""
 
     reason: str
+
+
+class Retire(Message, frozen=True, tag="retire"):
+    """Replace me: a successor shall be ready, then I shall be told to drain."""
+
+    reason: str
+
+
+class Post(Message, frozen=True, tag="post"):
+    """From the app in this worker to the app in others, through the master."""
+
+    to: int | None
+    """A slot; None for every other worker."""
+    data: msgspec.Raw
+    """JSON that only the apps understand."""
 
 
 class Drained(Message, frozen=True, tag="drained"):
@@ -174,5 +197,5 @@ class Resume(Message, frozen=True, tag="resume"):
 
 MasterToZygote = Give | Boot | Fork | ReopenLog | Leave
 ZygoteToMaster = Imported | ImportFailed | Forked | ForkFailed | Reaped
-MasterToWorker = Drain | Quit | ReopenLog
-WorkerToMaster = Ready | BootFailed | Stacks | Draining | Drained
+MasterToWorker = Drain | Quit | ReopenLog | Deliver
+WorkerToMaster = Ready | BootFailed | Stacks | Draining | Drained | Retire | Post

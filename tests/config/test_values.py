@@ -19,10 +19,13 @@ from prefork.config.values import (
     parse_mode,
     parse_name,
     parse_positive_duration,
+    parse_positive_share,
     parse_root_path,
+    parse_share,
     parse_size,
     parse_umask,
     quote,
+    resolve_share,
 )
 
 HUGE = 10**5000
@@ -49,6 +52,11 @@ ACCEPTED: list[tuple[Callable[[object], object], object, object]] = [
     (parse_size, "1.5 KiB", 1536),
     (parse_size, "2kb", 2048),
     (parse_size, 0, 0),
+    (parse_share, " 2 ", "2"),
+    (parse_share, 3, "3"),
+    (parse_share, "025 %", "25%"),
+    (parse_share, "0%", "0%"),
+    (parse_positive_share, "100%", "100%"),
     (parse_mode, "660", 0o660),
     (parse_mode, "0660", 0o660),
     (parse_mode, "0o600", 0o600),
@@ -96,6 +104,11 @@ REFUSED: list[tuple[Callable[[object], object], object, str]] = [
     (parse_size, "512X", "not a size"),
     (parse_size, "9" * 400, "too large"),
     (parse_size, False, "not a size"),
+    (parse_share, "101%", "more than 100%"),
+    (parse_share, "-1", "below 0"),
+    (parse_share, "half", "not a whole number"),
+    (parse_positive_share, "0", "must be more than 0"),
+    (parse_positive_share, "0%", "must be more than 0"),
     (parse_mode, "0x1ff", "not an octal mode"),
     (parse_mode, "668", "not an octal mode"),
     (parse_mode, "1777", "out of range"),
@@ -178,3 +191,11 @@ def test_a_quoted_value_is_one_printable_line_of_bounded_length(value: object) -
     shown = quote(value)
     assert shown.isprintable()
     assert len(shown) <= 61 * len(r"\U0010ffff") + 2
+
+
+@pytest.mark.parametrize(
+    ("share", "whole", "count"),
+    [("2", 8, 2), ("25%", 8, 2), ("25%", 9, 3), ("1%", 4, 1), ("0%", 4, 0), ("50%", 0, 0)],
+)
+def test_a_share_is_a_number_or_a_part_rounded_up(share: str, whole: int, count: int) -> None:
+    assert resolve_share(share, whole) == count

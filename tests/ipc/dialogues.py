@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, get_args
 
+import msgspec
+
 from prefork.config.model import Config
 from prefork.ipc import messages as say
 from prefork.ipc.codec import (
@@ -80,7 +82,13 @@ DIALOGUES = [
         "master to worker",
         read_from_master_as_worker,
         say.MasterToWorker,
-        [say.Drain(NASTY, 30.0, last=True), say.Drain("", 0.1, last=False), say.Quit(), say.ReopenLog()],
+        [
+            say.Drain(NASTY, 30.0, last=True),
+            say.Drain("", 0.1, last=False),
+            say.Quit(),
+            say.ReopenLog(),
+            say.Deliver(3, msgspec.Raw(b'{"a":[1,"\\n"]}')),
+        ],
     ),
     Dialogue(
         "worker to master",
@@ -92,6 +100,9 @@ DIALOGUES = [
             say.BootFailed("refused"),
             say.Stacks(),
             say.Draining(NASTY),
+            say.Retire(NASTY),
+            say.Post(None, msgspec.Raw(b'{"a":[1,"\\n"]}')),
+            say.Post(3, msgspec.Raw(b"null")),
             say.Drained(0),
             say.Drained(2**40),
         ],

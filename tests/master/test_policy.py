@@ -8,12 +8,12 @@ from prefork.config.model import Config
 from prefork.core.policy import Policy
 from prefork.master.policy import policy_of
 
-SHARED = [name for name in Policy.__struct_fields__ if name in Config.__struct_fields__]
-NOT_CONFIGURED = {"surge"}
+SPLIT = {"surge", "surge_percent"}
+SHARED = [name for name in Policy.__struct_fields__ if name in Config.__struct_fields__ and name not in SPLIT]
 
 
-def test_every_field_is_configured_or_known_not_to_be() -> None:
-    assert set(Policy.__struct_fields__) - set(SHARED) == NOT_CONFIGURED
+def test_every_field_is_configured() -> None:
+    assert set(Policy.__struct_fields__) - set(SHARED) == SPLIT
 
 
 @pytest.mark.parametrize("name", SHARED)
@@ -24,3 +24,10 @@ def test_a_field_is_taken_from_the_configuration_and_changes_no_other(name: str)
 
 def test_a_configuration_that_says_nothing_is_the_policy_that_says_nothing() -> None:
     assert policy_of(Config(app="shop:app")) == Policy()
+
+
+@pytest.mark.parametrize(
+    ("surge", "policy"), [("3", Policy(surge=3)), ("25%", Policy(surge=0, surge_percent=25))]
+)
+def test_the_surge_is_a_number_or_a_share_of_the_workers(surge: str, policy: Policy) -> None:
+    assert policy_of(Config(app="shop:app", surge=surge)) == policy
