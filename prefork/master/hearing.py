@@ -16,8 +16,11 @@ from prefork.errors import AppError, ProtocolError
 from prefork.ipc import messages as say
 from prefork.master.children import Children, WorkerHandle, ZygoteHandle
 from prefork.system import logs, processes
+from prefork.system.scoreboard import Scoreboard
 
 logger = logging.getLogger("prefork.master")
+
+REASON_MAX = 80
 
 
 class Ear:
@@ -25,11 +28,14 @@ class Ear:
     fails is the start's error, and is kept in `boot_error` instead of logged.
     """
 
-    def __init__(self, config: Config, children: Children, has_served: Callable[[], bool]) -> None:
+    def __init__(
+        self, config: Config, children: Children, scoreboard: Scoreboard, has_served: Callable[[], bool]
+    ) -> None:
         self.app = say.Imported(where=config.app, interface=None, preloaded=False, why="", import_ms=0)
         """What the newest generation that imported said of the app."""
         self.boot_error: AppError | None = None
         self._children = children
+        self._scoreboard = scoreboard
         self._has_served = has_served
         self._told: set[str] = set()
 
@@ -62,6 +68,8 @@ class Ear:
             how=processes.describe_status(status),
             clean=status == 0,
             killed=processes.was_killed(status),
+            # One that ended by itself has said what it cut.
+            lost=0 if status == 0 else self._scoreboard.in_flight(worker.row),
         )
 
     def read_zygote(self, zygote: ZygoteHandle) -> Iterator[on.AnyEvent]:
@@ -155,7 +163,9 @@ class Ear:
                 self.tell(message.message, message.hints, message.traceback, worker.gen)
                 yield on.WorkerFailed(worker.serial, message.message)
             case say.Draining():
-                yield on.WorkerDraining(worker.serial, logs.escape(message.reason)[:80])
+                yield on.WorkerDraining(worker.serial, _shorten(message.reason))
+            case say.Retire():
+                yield on.WorkerRetires(worker.serial, _shorten(message.reason))
             case say.Drained():
                 if message.lost:
                     logger.warning(
@@ -172,3 +182,7 @@ class Ear:
         if key not in self._told:
             self._told.add(key)
             logger.error("app failed to start: %s", message, extra={"gen": gen, "detail": traceback})
+
+
+def _shorten(reason: str) -> str:
+    return logs.escape(reason)[:REASON_MAX]

@@ -224,6 +224,7 @@ class Life:
             self._acceptor.finish()
         else:
             self._acceptor.pause()
+        self._channel.send(encode(say.Draining(order.reason)))
         self._service.drain()
         drained = loop.create_task(self._wait_drained())
         deadline = loop.time() + order.graceful_s - reserve_s(order.graceful_s)
@@ -270,7 +271,7 @@ class Life:
                     if self._errand.inherited.log_fd is not None:
                         os.dup2(fd, self._errand.inherited.log_fd, inheritable=False)
                     os.close(fd)
-            else:
+            elif isinstance(message, say.Drain | say.Quit):
                 self._orders.put_nowait(message)
 
     def _orphaned(self) -> None:
