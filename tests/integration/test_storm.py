@@ -51,6 +51,9 @@ def test_after_a_storm_of_signals_and_kills_everything_is_as_asked(
         storm.scale(signal.SIGTTOU if storm.target > FEWEST else signal.SIGTTIN)
         wait_at_rest(running)
         assert_complete(running, storm.target)
+        # A reload heals slots: after the last one a kill must still be made good.
+        running.wait_for_record("worker exited", pid=storm.kill())
+        assert_complete(running, storm.target)
 
         while storm.target != WORKERS:
             storm.scale(signal.SIGTTIN if storm.target < WORKERS else signal.SIGTTOU)
@@ -80,7 +83,7 @@ class Storm:
     def rage(self) -> None:
         deadline = time.monotonic() + STORM_S
         while time.monotonic() < deadline:
-            self._rng.choice([self._signal, self._signal, self._signal, self._scale, self._kill])()
+            self._rng.choice([self._signal, self._signal, self._signal, self._scale, self.kill])()
             if self._rng.random() < 0.5:
                 self._pause()
 
@@ -91,6 +94,16 @@ class Storm:
         self._running.signal(number)
         self._running.wait_for_record("scale", count=told + 1)
         assert self._running.find_records("scale")[-1].fields["workers"] == str(self.target)
+
+    def kill(self) -> int:
+        """Whoever it hits, booting, ready or draining; returns its pid."""
+        while True:
+            workers = wait_until(lambda: self._running.workers, "somebody to kill", REST_TIMEOUT_S)
+            victim = self._rng.choice(workers)
+            with suppress(psutil.NoSuchProcess):
+                victim.kill()
+                self.kills += 1
+                return victim.pid
 
     def _signal(self) -> None:
         for _ in range(self._rng.choice([1, 1, 3])):
@@ -106,13 +119,6 @@ class Storm:
             if is_open
         ]
         self.scale(self._rng.choice(ways))
-
-    def _kill(self) -> None:
-        """Whoever it hits: booting, ready or draining."""
-        if victims := self._running.workers:
-            with suppress(psutil.NoSuchProcess):
-                self._rng.choice(victims).kill()
-                self.kills += 1
 
     def _pause(self) -> None:
         wanted = self._load.answered + self._rng.randint(1, 20)
