@@ -14,7 +14,7 @@ from prefork.serve.clock import Clock
 from prefork.serve.exchange import Exchange
 from prefork.serve.http import HttpConnection
 from prefork.serve.reader import Vocabulary
-from prefork.serve.service import Counters
+from prefork.serve.service import CONNECTIONS, Counters
 from prefork.serve.settings import ServeSettings
 
 logger = logging.getLogger("prefork.worker")
@@ -34,10 +34,13 @@ class HttpService:
     stall_s = 60.0
     """How long a client may take nothing of what waits to be written."""
 
-    def __init__(self, settings: ServeSettings, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, settings: ServeSettings, loop: asyncio.AbstractEventLoop, counters: Counters | None = None
+    ) -> None:
         self.settings = settings
         self.loop = loop
-        self.counters = Counters()
+        self.counters = counters or Counters()
+        self.cells = self.counters.cells
         self.clock = Clock(loop, show_date=settings.date_header, show_server=settings.server_header)
         self.vocabulary = Vocabulary()
         self.draining = False
@@ -88,7 +91,7 @@ class HttpService:
     def open(self, connection: HttpConnection) -> None:
         """Count a connection in and see to its deadlines."""
         self._connections.add(connection)
-        self.counters.connections += 1
+        self.cells[CONNECTIONS] += 1
         if self._ticking is None:
             self.clock.refresh()
             self._ticking = self.loop.call_later(self._tick_s, self._tick)
@@ -96,7 +99,7 @@ class HttpService:
     def close(self, connection: HttpConnection) -> None:
         """Count a connection out."""
         self._connections.discard(connection)
-        self.counters.connections -= 1
+        self.cells[CONNECTIONS] -= 1
         self.tell_drained()
 
     def tell_drained(self) -> None:
