@@ -419,7 +419,10 @@ class HttpConnection(asyncio.Protocol):
         if self.reader.in_head:
             if 0 < settings.header_timeout_s < waited:
                 self._refuse(408)
-        elif waited > (settings.keep_alive_s if self._served else settings.header_timeout_s or waited):
+        elif self._served:
+            if waited > settings.keep_alive_s:
+                self.transport.close()
+        elif now > self.service.find_fresh_deadline(self._since):
             self.transport.close()
 
     def _check_body(self, exchange: Exchange, now: float) -> None:

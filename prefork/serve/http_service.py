@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from contextvars import copy_context
 
 from prefork.serve.clock import Clock
@@ -44,6 +45,7 @@ class HttpService:
         self.clock = Clock(loop, show_date=settings.date_header, show_server=settings.server_header)
         self.vocabulary = Vocabulary()
         self.draining = False
+        self._draining_since = 0.0
         self.context = copy_context()
         """What a callback runs in that an app's code brings about: its own context must not reach the next request."""
         self.keeps_alive = settings.keep_alive_s > 0
@@ -63,6 +65,8 @@ class HttpService:
         return HttpConnection(self)
 
     def drain(self) -> None:
+        if not self.draining:
+            self._draining_since = self.loop.time()
         self.draining = True
         self.says_close = True
 
@@ -101,6 +105,17 @@ class HttpService:
         self._connections.discard(connection)
         self.cells[CONNECTIONS] -= 1
         self.tell_drained()
+
+    def find_fresh_deadline(self, opened_at: float) -> float:
+        """Until when a connection may be silent from its beginning, in seconds of the loop's clock.
+
+        While draining it has the time of an idle one, from the drain at the earliest: it may have been opened long
+        ago, and speak just now.
+        """
+        settings = self.settings
+        if self.draining and self.keeps_alive:
+            return max(opened_at, self._draining_since) + settings.keep_alive_s
+        return opened_at + (settings.header_timeout_s or math.inf)
 
     def tell_drained(self) -> None:
         """Wake `wait_drained` when nothing is left to wait for."""

@@ -27,7 +27,8 @@ class Counters:
     """What the service counts, where others can see it: in cells that the worker shares with the master.
 
     Connections write to `cells` at once, not at the next beat: they must be true also of a worker that was killed
-    between two instructions.
+    between two instructions. Changing a shared cell takes about twice as long as changing an attribute (some 60 ns
+    more).
     """
 
     __slots__ = ("cells",)

@@ -121,7 +121,7 @@ def test_a_slow_import_keeps_nobody_waiting(start: Start, preload: str) -> None:
 
 @both_interfaces
 def test_a_backlog_behind_stopped_workers_is_served_by_the_next_and_the_last(start: Start, app: str) -> None:
-    running = start(app, "--workers", "4", *AT_ONCE)
+    running = start(app, "--workers", "4", "--keep-alive", "30s", *AT_ONCE)
     kept = [Connection(running.address) for _ in range(20)]
     for connection in kept:
         assert connection.request().status == 200
