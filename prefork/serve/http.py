@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, cast
 
 import httptools
 
-from prefork.serve.ends import Client, Server, name_ends
+from prefork.serve.ends import Client, Server, has_unread, name_ends
 from prefork.serve.exchange import Exchange, Phase
 from prefork.serve.reader import PIECE_BYTES, Refusal, RequestReader
 from prefork.serve.response import render_refusal
@@ -417,12 +417,12 @@ class HttpConnection(asyncio.Protocol):
             return
         settings = self.service.settings
         if self.reader.in_head:
-            if 0 < settings.header_timeout_s < waited:
+            if 0 < settings.header_timeout_s < waited and not has_unread(self.transport):
                 self._refuse(408)
         elif self._served:
-            if waited > settings.keep_alive_s:
+            if waited > settings.keep_alive_s and not has_unread(self.transport):
                 self.transport.close()
-        elif now > self.service.find_fresh_deadline(self._since):
+        elif now > self.service.find_fresh_deadline(self._since) and not has_unread(self.transport):
             self.transport.close()
 
     def _check_body(self, exchange: Exchange, now: float) -> None:
@@ -435,7 +435,11 @@ class HttpConnection(asyncio.Protocol):
             self._since = now  # it is not the client that we wait for
         elif self._dropping and now - self._since > LINGER_S:
             self._close(linger=False)
-        elif exchange.phase is not Phase.BODY and now - self._since > BODY_STALL_S:
+        elif (
+            exchange.phase is not Phase.BODY
+            and now - self._since > BODY_STALL_S
+            and not has_unread(self.transport)
+        ):
             self._refuse(408)
 
 
