@@ -18,12 +18,14 @@ from prefork.core import actions as do
 from prefork.core import events as on
 from prefork.core.arbiter import Arbiter
 from prefork.core.rollout import count_moved
+from prefork.core.states import ServiceState
 from prefork.errors import AppError, PreforkError
 from prefork.ipc import messages as say
 from prefork.master.children import Children
 from prefork.master.hearing import Ear
 from prefork.master.performing import Performer
 from prefork.master.policy import policy_of
+from prefork.master.watching import Watching
 from prefork.system import clock, logs, processes, signals, titles
 from prefork.system.listeners import Listener
 from prefork.system.scoreboard import Scoreboard
@@ -73,6 +75,7 @@ class Master:
             on_serving=lambda: on_serving(self),
             spare=spare,
         )
+        self._watching = Watching(self._selector, self._read_configuration)
         self._title = ""
 
     @property
@@ -101,6 +104,8 @@ class Master:
         while (end := self._performer.exit) is None:
             for event in self._wait_for_events():
                 self._decide(event)
+            self._tend_watcher()
+        self._watching.end()
         self._inbox.close()
         self._selector.close()
         return end
@@ -115,11 +120,17 @@ class Master:
                 self._performer.perform(action)
         self._show_title()
 
+    def _tend_watcher(self) -> None:
+        # Not before the first worker is ready: what is edited until then has a newer time stamp than our start.
+        is_serving = self.arbiter.fleet.was_ready and self.arbiter.state() is not ServiceState.STOPPING
+        self._watching.tend(self.config, is_wanted=is_serving)
+
     # wait → events
 
     def _wait_for_events(self) -> Iterator[on.AnyEvent]:
         deadline = self.arbiter.next_deadline()
-        timeout = None if deadline is None else max(0.0, deadline - clock.monotonic())
+        next_ones = [each for each in (deadline, self._watching.deadline) if each is not None]
+        timeout = max(0.0, min(next_ones) - clock.monotonic()) if next_ones else None
         ready = self._selector.select(timeout)
         for key, mask in ready:
             if mask & selectors.EVENT_WRITE:
@@ -157,6 +168,7 @@ class Master:
                     yield from self._ear.reap()
 
     def _read_configuration(self) -> Iterator[on.AnyEvent]:
+        self._watching.note_reading()
         try:
             config = self._reread()
         except PreforkError as error:
