@@ -6,6 +6,7 @@ moves every slot's wish back to the generation that was there, whose zygote stay
 
 from __future__ import annotations
 
+from prefork.core.actions import AdoptConfiguration
 from prefork.core.fleet import Fleet
 from prefork.core.policy import Policy
 from prefork.core.records import Rollout
@@ -49,6 +50,7 @@ def count_moved(fleet: Fleet) -> int:
 def _finish(fleet: Fleet, rollout: Rollout) -> None:
     fleet.rollout = None
     fleet.base_gen = rollout.gen
+    fleet.out.append(AdoptConfiguration(fleet.base_gen))
     changed = rollout.policy.workers != fleet.policy.workers
     fleet.policy = rollout.policy
     for gen in fleet.gens.values():
@@ -62,6 +64,9 @@ def _finish(fleet: Fleet, rollout: Rollout) -> None:
 def _abandon(fleet: Fleet, rollout: Rollout) -> None:
     fleet.rollout = None
     fleet.report("error", "reload failed", gen=rollout.gen, why=rollout.failure, kept_gen=fleet.base_gen)
+    fleet.out.append(
+        AdoptConfiguration(fleet.base_gen)
+    )  # first: who is told to go would not empty the backlogs
     for slot in fleet.slots.values():
         if slot.gen != rollout.gen:
             continue

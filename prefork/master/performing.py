@@ -86,6 +86,8 @@ class Performer:
                 self._kill_worker(self._children.workers[action.serial], action.why)
             case do.ForgetWorker():
                 self._children.drop_worker(action.serial)
+            case do.AdoptConfiguration():
+                pass
             case do.CloseListeners():
                 for listener in self.listeners:
                     listener.close()

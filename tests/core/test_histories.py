@@ -181,6 +181,26 @@ def test_a_reload_moves_one_slot_after_the_other_and_drains_only_behind_a_ready_
     assert "reloaded" in world.events()
 
 
+def test_the_new_configuration_is_adopted_when_the_last_slot_has_moved_and_not_before() -> None:
+    world = make_world(workers=2)
+    world.tell(on.ReloadAsked(Policy(workers=2)))
+    world.zygote_ready(2)
+    world.worker_ready(3)
+    assert world.adopted == 1
+    world.worker_ready(4)
+    assert world.adopted == 2
+
+
+def test_a_failed_reload_adopts_what_was_there_and_says_so_before_anybody_is_told_to_go() -> None:
+    world = make_world(workers=2)
+    world.tell(on.ReloadAsked(Policy(workers=2)))
+    world.zygote_ready(2)
+    world.tell(on.WorkerForked(3, 10_003))
+    actions = world.arbiter.handle(on.WorkerExited(3, "exit 1", clean=False, killed=False), world.now)
+    told = [action for action in actions if not isinstance(action, do.Report)]
+    assert told[:2] == [do.ForgetWorker(3), do.AdoptConfiguration(1)]
+
+
 @pytest.mark.parametrize(
     "failure",
     [

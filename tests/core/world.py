@@ -10,7 +10,8 @@ from prefork.core.arbiter import Arbiter
 from prefork.core.policy import Policy
 from prefork.core.states import WorkerState
 
-QUIET = (do.Report,)
+QUIET = (do.Report, do.AdoptConfiguration)
+"""Actions that say nothing of processes: left out of what `tell` returns."""
 
 
 class World:
@@ -35,6 +36,8 @@ class World:
         self.is_stopping = False
         self.exit_code: int | None = None
         self.is_listening = True
+        self.adopted = 1
+        """The generation whose configuration is the service's."""
 
     # events
 
@@ -45,6 +48,9 @@ class World:
         actions = self.arbiter.handle(event, self.now)
         for action in actions:
             self.perform(action)
+        assert self.adopted == self.arbiter.fleet.base_gen, (
+            "the configuration in force is another generation's"
+        )
         self.arbiter.next_deadline()
         return [action for action in actions if not isinstance(action, QUIET)]
 
@@ -155,6 +161,9 @@ class World:
                 self.killed.add(serial)
             case do.ForgetWorker(serial):
                 assert serial not in self.alive, "a living worker is forgotten"
+            case do.AdoptConfiguration(gen):
+                assert not self.is_stopping, "a service that ends adopts nothing"
+                self.adopted = gen
             case do.CloseListeners():
                 assert self.is_stopping or "stopping" in self.events(), "the listener is closed while serving"
                 assert self.is_listening
