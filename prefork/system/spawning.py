@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 
-from prefork.ipc.starting import ZYGOTE_CODE
+from prefork.ipc.starting import PROTOCOL, ZYGOTE_CODE
 from prefork.system import processes
 from prefork.system.channel import Channel, open_pair
 
@@ -40,12 +41,14 @@ class Spawned:
         processes.wait_for_end(self.pid)
 
 
-def spawn_zygote() -> Spawned:
+def spawn_zygote(python: str = sys.executable) -> Spawned:
     """Exec it. Raises OSError."""
     channel, theirs = open_pair()
     home = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     try:
-        pid = processes.start_python(ZYGOTE_CODE, [home, str(theirs.fileno())], theirs.fileno())
+        pid = processes.start_python(
+            python, ZYGOTE_CODE, [home, str(theirs.fileno()), str(PROTOCOL)], theirs.fileno()
+        )
     except BaseException:
         channel.close()
         raise
