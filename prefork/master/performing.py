@@ -169,7 +169,7 @@ class Performer:
         try:
             spawned = spawn_zygote(self._python) if spawned is None else spawned.take()
         except OSError as error:  # out of processes or descriptors: as if it had died at once
-            why = f"cannot start an interpreter: {error.strerror}"
+            why = f"cannot start {self._python}: {error.strerror}"
             self._ear.tell(why, (), "", gen)
             self.echoes.append(on.ZygoteExited(gen, why))
             return

@@ -64,8 +64,8 @@ def main(argv: list[str]) -> int:
 def refuse_master(channel_fd: int, protocol: str) -> None:
     """A reload found another version of prefork than the master's, and the two cannot talk: say just that."""
     channel = Channel(socket.socket(fileno=channel_fd))
-    why = f"prefork {prefork.__version__} speaks another protocol ({PROTOCOL}) than the master ({protocol})"
-    channel.send(encode(say.ImportFailed(why, ("restart the service to upgrade it",))))
+    why = f"prefork {prefork.__version__} speaks another protocol ({PROTOCOL}) than the master ({fit(protocol, 20)})"
+    channel.send(encode(say.ImportFailed(f"{why}: restart the service to upgrade it")))
     channel.flush()
 
 
