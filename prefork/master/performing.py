@@ -131,11 +131,11 @@ class Performer:
                 fd = self._provider.reopen_log(config)
             except PreforkError as error:
                 logger.error("the log stays as it is: %s", error.message)  # noqa: TRY400 ours, no traceback
-                return
+                continue
             if fd is not None:
                 self._pass_on_log(path, fd)
                 os.close(fd)
-        logger.info("log reopened")
+                logger.info("log reopened")
 
     def _pass_on_log(self, path: str | None, fd: int) -> None:
         try:

@@ -34,16 +34,22 @@ class Acceptor:
         self._open_connection = service.open_connection
         self._listeners = {number: socket.socket(fileno=fd) for number, fd in listener_fds.items()}
         self._connecting: set[asyncio.Task[object]] = set()
+        self._is_booting = True
         self._is_polling = False
         self._resuming: asyncio.TimerHandle | None = None
         self._complained_at = -COMPLAIN_EVERY_S
+        self._left: list[int] = []
+        """Listeners that the service left before we were ready."""
 
     def start(self) -> None:
         """Poll."""
         for sock in self._listeners.values():
             self._loop.add_reader(sock.fileno(), self._accept, sock)
         self._is_polling = True
+        self._is_booting = False
         self._resuming = None
+        while self._left:
+            self.unlisten(self._left.pop())
 
     def pause(self) -> None:
         """Leave rotation: what waits in the backlog is for the others."""
@@ -73,6 +79,9 @@ class Acceptor:
         """The service has left this listener. In rotation, take what waits in its backlog; then close our copy."""
         sock = self._listeners.get(number)
         if sock is None:
+            return
+        if self._is_booting:  # it may be that nobody else is there to take them
+            self._left.append(number)
             return
         is_in_rotation = self._is_polling or self._resuming is not None
         for _ in range(BACKLOG_MAX if is_in_rotation else 0):

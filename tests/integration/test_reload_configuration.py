@@ -19,6 +19,22 @@ from tests.integration.http_client import Address, Connection, CutError, Malform
 from tests.integration.load import Load
 from tests.integration.running import Running, parse_address, read_title, wait_until
 
+SLOW_SECOND_APP = """
+import asyncio
+import prefork
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        await receive()
+        if prefork.worker.generation == 2 and prefork.worker.slot == 1:
+            await asyncio.sleep(START_S)
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"%d" % prefork.worker.generation})
+"""
 REPORTING_APP = """
 import os
 from pathlib import Path
@@ -159,6 +175,20 @@ def test_what_waits_in_the_backlog_of_a_listener_that_goes_is_answered(start: St
         connection.close()
 
 
+def test_until_every_slot_has_moved_the_new_workers_serve_the_listener_that_goes(
+    start: Start, tmp_path: Path
+) -> None:
+    (tmp_path / "slow_second.py").write_text(SLOW_SECOND_APP.replace("START_S", "60"))
+    configure(tmp_path, ["127.0.0.1:0", "unix:gone.sock"], workers=2, settle="0s")
+    running = start("slow_second:app", bind=None)
+    configure(tmp_path, workers=2, settle="0s")
+    running.signal(signal.SIGHUP)
+    running.wait_for_record("worker ready", gen=2)
+
+    path = str(tmp_path / "gone.sock")
+    wait_until(lambda: get(path).body == b"2", "an answer of the new generation on the old address")
+
+
 def test_a_reload_that_fails_takes_its_new_listeners_away_again(start: Start, tmp_path: Path) -> None:
     configure(tmp_path, app="hello_asgi:app")
     running = start(bind=None)
@@ -270,7 +300,7 @@ def test_the_environment_is_read_again_and_what_was_removed_is_gone(start: Start
 @pytest.mark.parametrize(
     ("before", "after", "told"),
     [
-        ({"umask": "077"}, {}, b"umask"),
+        ({"umask": "077", "pid": "shop.pid"}, {}, b"umask"),
         ({}, {"umask": "027"}, b"0o27"),
         ({"chdir": "."}, {"chdir": "other"}, b"other"),
     ],

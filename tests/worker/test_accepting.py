@@ -181,6 +181,23 @@ def test_a_listener_that_the_service_leaves_is_emptied_and_closed_and_the_others
     assert [read_all(client) for client in clients] == [b"hello"] * len(clients)
 
 
+def test_one_that_is_not_ready_yet_empties_such_a_listener_when_it_is(
+    run: Run, listener: socket.socket, clients: list[socket.socket]
+) -> None:
+    async def test() -> None:
+        service = GreetingService()
+        acceptor = make_acceptor(service, listener)
+        acceptor.unlisten(1)
+        acceptor.start()
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+        await acceptor.wait_connected()
+        acceptor.close()
+
+    run(test())
+    assert [read_all(client) for client in clients] == [b"hello"] * len(clients)
+
+
 def test_one_that_left_rotation_closes_such_a_listener_and_takes_nothing(
     run: Run, listener: socket.socket, clients: list[socket.socket]
 ) -> None:
