@@ -358,7 +358,7 @@ def test_the_log_changes_its_file_level_and_format_and_a_failed_reload_leaves_it
     log.rename(tmp_path / "rotated.log")
     configure(tmp_path, app="hello_asgi:app", log_file="new.log", log_level="info")
     running.signal(signal.SIGHUP)
-    wait_until(lambda: log.exists() and "reloaded" in log.read_text(), "a rotated log is made anew")
+    wait_until(lambda: log.exists() and "reloaded gen=" in log.read_text(), "a rotated log is made anew")
     log.rename(tmp_path / "again.log")
     running.signal(signal.SIGUSR1)
     wait_until(lambda: log.exists() and "log reopened" in log.read_text(), "and reopened")
