@@ -28,6 +28,7 @@ from prefork.config.sources import (
 )
 from prefork.config.values import RefusedValueError, is_clean, parse_text, quote
 from prefork.errors import ConfigError, NoPermissionError, UsageError
+from prefork.system import interpreter
 from prefork.system.cpus import count_cpus
 
 OWN_FILE = "prefork.toml"
@@ -84,7 +85,9 @@ def read_configuration(start: Start, find_app: FindApp | None = None) -> Resolve
     _check_directory(resolved.config.chdir, "chdir")
     for path in resolved.config.reload_dir:
         _check_directory(path, "reload-dir")
-    config = msgspec.structs.replace(resolved.config, read_from=(*paths, *env_files))
+    config = resolved.config
+    if config.reload:  # nobody else asks
+        config = msgspec.structs.replace(config, read_from=(*paths, *env_files))
     return msgspec.structs.replace(resolved, config=config)
 
 
@@ -103,19 +106,12 @@ def find_obvious_app(directory: str) -> str:
 def find_directory(environ: Mapping[str, str]) -> str:
     """The current directory under the name the shell knows it by, symbolic links included."""
     try:
-        physical = os.getcwd()  # noqa: PTH109  # pathlib costs milliseconds at every start
+        directory = interpreter.find_directory(environ)
     except OSError:
         raise ConfigError("the current directory is gone", "cd to one that is there") from None
-    logical = environ.get("PWD", "")
-    try:
-        # $PWD is inherited: it may be anybody's, so it counts only if it leads to where we are.
-        if logical.startswith("/") and posixpath.samefile(logical, physical):
-            physical = logical
-    except OSError:
-        pass
-    if not is_clean(physical):
-        raise ConfigError(f"the name of the current directory is not clean text: {quote(physical)}")
-    return physical
+    if not is_clean(directory):
+        raise ConfigError(f"the name of the current directory is not clean text: {quote(directory)}")
+    return directory
 
 
 def _make_start(layers: list[Layer], config_file: object) -> Start:

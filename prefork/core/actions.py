@@ -75,6 +75,14 @@ class ForgetWorker(Action, frozen=True):
     serial: int
 
 
+class AdoptConfiguration(Action, frozen=True):
+    """A rollout is over: from now on the configuration of this generation is the service's. Its listeners and no
+    others are kept, its log and its name are used.
+    """
+
+    gen: int
+
+
 class CloseListeners(Action, frozen=True):
     """The service ends: close our copies, unlink unix sockets that are still ours."""
 

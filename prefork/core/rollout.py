@@ -7,6 +7,7 @@ zygote stays until the end for that reason.
 
 from __future__ import annotations
 
+from prefork.core.actions import AdoptConfiguration
 from prefork.core.fleet import Fleet
 from prefork.core.policy import LEAVE_ROTATION_S, Policy
 from prefork.core.records import NEVER, Rollout, Slot
@@ -100,6 +101,7 @@ def _has_left(fleet: Fleet, rollout: Rollout) -> bool:
 def _finish(fleet: Fleet, rollout: Rollout) -> None:
     fleet.rollout = None
     fleet.base_gen = rollout.gen
+    fleet.out.append(AdoptConfiguration(fleet.base_gen))
     changed = rollout.policy.workers != fleet.policy.workers
     fleet.policy = rollout.policy
     for gen in fleet.gens.values():
@@ -115,6 +117,9 @@ def _finish(fleet: Fleet, rollout: Rollout) -> None:
 def _abandon(fleet: Fleet, rollout: Rollout) -> None:
     fleet.rollout = None
     fleet.report("error", "reload failed", gen=rollout.gen, why=rollout.failure, kept_gen=fleet.base_gen)
+    fleet.out.append(
+        AdoptConfiguration(fleet.base_gen)
+    )  # first: who is told to go would not empty the backlogs
     for slot in fleet.slots.values():
         if slot.gen != rollout.gen:
             continue

@@ -30,6 +30,8 @@ class Give(Message, frozen=True, tag="give"):
 
     carries_fd: ClassVar[bool] = True
     what: Literal["listener", "scoreboard", "log"]
+    number: int = 0
+    """Which listener: each has a number of its own, for as long as the master lives."""
 
 
 class Boot(Message, frozen=True, tag="boot"):
@@ -56,6 +58,14 @@ class ReopenLog(Message, frozen=True, tag="reopen-log"):
     carries_fd: ClassVar[bool] = True
 
 
+class Unlisten(Message, frozen=True, tag="unlisten"):
+    """To zygotes and workers: the service has left this listener. Take what waits in its backlog, if you accept, and
+    close it. Those who never had it ignore this.
+    """
+
+    number: int
+
+
 class Leave(Message, frozen=True, tag="leave"):
     """To a zygote: no more forks will be asked of you; exit. Its workers live on."""
 
@@ -74,6 +84,8 @@ class Imported(Message, frozen=True, tag="imported"):
     why: str
     """Why it is not preloaded (`the import left 1 thread: opentelemetry-exporter`), else empty."""
     import_ms: int
+    version: str = ""
+    """The zygote's prefork."""
 
 
 class ImportFailed(Message, frozen=True, tag="import-failed"):
@@ -188,7 +200,7 @@ class Resume(Message, frozen=True, tag="resume"):
     """From a zygote to itself across an exec: what it knew. Never on a channel."""
 
     boot: Boot
-    listener_fds: tuple[int, ...]
+    listener_fds: dict[int, int]
     scoreboard_fd: int
     log_fd: int | None
     unsafe: str
@@ -234,9 +246,9 @@ class Changed(Message, frozen=True, tag="changed"):
     count: int
 
 
-MasterToZygote = Give | Boot | Fork | ReopenLog | Leave
+MasterToZygote = Give | Boot | Fork | ReopenLog | Unlisten | Leave
 ZygoteToMaster = Imported | ImportFailed | Forked | ForkFailed | Reaped
-MasterToWorker = Drain | Quit | ReopenLog | Deliver
+MasterToWorker = Drain | Quit | ReopenLog | Unlisten | Deliver
 WorkerToMaster = Ready | BootFailed | Stacks | Draining | Drained | Retire | Post
 MasterToWatcher = Watch
 WatcherToMaster = Watching | Changed

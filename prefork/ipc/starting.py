@@ -11,6 +11,13 @@ zygote collects once, before it freezes the heap.
 
 from __future__ import annotations
 
+PROTOCOL = 1
+"""Raised whenever a message changes so that an older master, or an older zygote, would misunderstand it. A reload may
+start the zygote of a newer or an older prefork than the master's: different numbers refuse each other.
+
+What both must understand whatever the number: the first three words of argv, and `ImportFailed`.
+"""
+
 _CODE = """\
 import gc, sys
 gc.disable()
@@ -24,4 +31,6 @@ sys.exit(main(sys.argv[1:]))
 """
 ZYGOTE_CODE = _CODE.format(room="zygote")
 WATCHER_CODE = _CODE.format(room="watcher")
-"""argv: the directory that holds the master's own prefork, the channel's descriptor, and what `main` documents."""
+"""argv: the directory that holds the master's own prefork, the channel's descriptor, the master's PROTOCOL, and what
+`main` documents.
+"""

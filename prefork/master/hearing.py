@@ -10,6 +10,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 
+import prefork
 from prefork.config.model import Config
 from prefork.core import events as on
 from prefork.errors import AppError, ProtocolError
@@ -104,6 +105,8 @@ class Ear:
                     extra |= {"interface": message.interface, "import_ms": message.import_ms}
                 if message.why:
                     extra |= {"why": message.why}
+                if message.version != prefork.__version__:
+                    extra |= {"prefork": message.version}
                 logger.info("app imported" if message.preloaded else "app left to workers", extra=extra)
                 yield on.ZygoteReady(zygote.gen)
             case say.ImportFailed():

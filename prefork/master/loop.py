@@ -8,7 +8,6 @@ performed (`performing.py`).
 from __future__ import annotations
 
 import logging
-import os
 import selectors
 import signal
 from collections.abc import Callable, Iterator
@@ -25,8 +24,9 @@ from prefork.master.children import Children
 from prefork.master.hearing import Ear
 from prefork.master.performing import Performer
 from prefork.master.policy import policy_of
+from prefork.master.provisions import Provider, Provision
 from prefork.master.watching import Watching
-from prefork.system import clock, logs, processes, signals, titles
+from prefork.system import clock, processes, signals, titles
 from prefork.system.listeners import Listener
 from prefork.system.scoreboard import Scoreboard
 from prefork.system.spawning import Spawned
@@ -46,15 +46,15 @@ class Master:
 
     def __init__(  # noqa: PLR0913  # made in one place, of parts that differ in tests
         self,
-        config: Config,
-        listeners: list[Listener],
+        provision: Provision,
+        provider: Provider,
         scoreboard: Scoreboard,
         arbiter: Arbiter,
         *,
         reread: Callable[[], Config],
-        log_fd: int | None,
         on_serving: Callable[[Master], None],
         spare: Spawned | None,
+        python: str,
     ) -> None:
         self.arbiter = arbiter
         self._scoreboard = scoreboard
@@ -63,30 +63,31 @@ class Master:
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._inbox, selectors.EVENT_READ, self._read_signals)
         self._children = Children(self._selector)
-        self._ear = Ear(config, self._children, scoreboard, lambda: arbiter.fleet.was_ready)
+        self._ear = Ear(provision.config, self._children, scoreboard, lambda: arbiter.fleet.was_ready)
         self._performer = Performer(
-            config,
-            listeners,
+            provision,
+            provider,
             scoreboard,
             self._children,
             self._ear,
-            log_fd=log_fd,
             is_known=lambda gen: gen in arbiter.fleet.gens,
             on_serving=lambda: on_serving(self),
             spare=spare,
+            python=python,
         )
         self._watching = Watching(self._selector, self._read_configuration)
+        self._pidfile = provision.config.pid
         self._title = ""
 
     @property
     def config(self) -> Config:
-        """The newest that was valid."""
-        return self._performer.config
+        """The one in force: what a reload brings counts once every slot has moved."""
+        return self._performer.provision.config
 
     @property
     def listeners(self) -> list[Listener]:
         """What the service listens on."""
-        return self._performer.listeners
+        return list(self._performer.provision.listeners.values())
 
     @property
     def app(self) -> say.Imported:
@@ -163,44 +164,24 @@ class Master:
                     if not processes.is_in_terminal_foreground():  # else its window changed its size, no more
                         yield on.ParkAsked()
                 case signal.SIGUSR1:
-                    self._reopen_log()
+                    self._performer.reopen_logs()
                 case signal.SIGCHLD:
                     yield from self._ear.reap()
 
     def _read_configuration(self) -> Iterator[on.AnyEvent]:
+        if self.arbiter.state() is ServiceState.STOPPING:
+            logger.warning("reload ignored", extra={"reason": "stopping"})
+            return
         self._watching.note_reading()
         try:
             config = self._reread()
+            self._performer.prepare(config)
         except PreforkError as error:
-            logger.error("reload refused, the configuration is invalid: %s", error.message)  # noqa: TRY400 ours, no traceback
+            logger.error("reload refused: %s", error.message, extra={"detail": "\n".join(error.hints)})  # noqa: TRY400 ours, no traceback
             return
-        if config.bind != self.config.bind:
-            logger.warning(
-                "the addresses stay as they are until a restart", extra={"bind": " ".join(self.config.bind)}
-            )
-        self._performer.config = config
+        if config.pid != self._pidfile:
+            logger.warning("the pidfile stays until a restart", extra={"pid_file": self._pidfile or "none"})
         yield on.ReloadAsked(policy_of(config))
-
-    def _reopen_log(self) -> None:
-        if self._performer.log_fd is None:
-            logger.info("no log file to reopen")
-            return
-        try:
-            fd = logs.open_log(self.config.log_file)
-        except PreforkError as error:
-            logger.error("the log stays as it is: %s", error.message)  # noqa: TRY400 ours, no traceback
-            return
-        if fd is None:
-            return
-        os.dup2(fd, self._performer.log_fd, inheritable=False)
-        os.close(fd)
-        try:
-            for child in self._children.all():
-                self._children.send(child, say.ReopenLog(), self._performer.log_fd)
-        except OSError as error:  # no descriptor left for a duplicate
-            logger.error("not every process writes to the new log: %s", error.strerror)  # noqa: TRY400 no bug of ours
-            return
-        logger.info("log reopened")
 
     def _show_title(self) -> None:
         fleet = self.arbiter.fleet

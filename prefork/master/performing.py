@@ -7,18 +7,20 @@ again: `echoes`.
 from __future__ import annotations
 
 import logging
+import os
 import signal
 from collections.abc import Callable
 
 from prefork.config.model import Config
 from prefork.core import actions as do
 from prefork.core import events as on
+from prefork.errors import PreforkError
 from prefork.ipc import messages as say
 from prefork.master.children import Children, WorkerHandle, ZygoteHandle
 from prefork.master.hearing import Ear
+from prefork.master.provisions import Provider, Provision
 from prefork.system import processes, signals
 from prefork.system.channel import open_pair
-from prefork.system.listeners import Listener
 from prefork.system.scoreboard import Scoreboard
 from prefork.system.spawning import Spawned, spawn_zygote
 
@@ -28,36 +30,41 @@ LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNI
 
 
 class Performer:
-    """One master's hands. `config` is the newest; a generation keeps the one it was started with for as
-    long as it `is_known`. `spare` becomes the first zygote.
+    """One master's hands. A generation keeps the configuration it was started with for as long as it `is_known`.
+    `spare` becomes the first zygote, `python` runs the others.
     """
 
     def __init__(  # noqa: PLR0913  # made in one place
         self,
-        config: Config,
-        listeners: list[Listener],
+        provision: Provision,
+        provider: Provider,
         scoreboard: Scoreboard,
         children: Children,
         ear: Ear,
         *,
-        log_fd: int | None,
         is_known: Callable[[int], bool],
         on_serving: Callable[[], None],
         spare: Spawned | None,
+        python: str,
     ) -> None:
-        self.config = config
-        self.listeners = listeners
-        self.log_fd = log_fd
+        self.provision = provision
+        """What is in force: that of the generation in service."""
         self.echoes: list[on.AnyEvent] = []
         """What performing actions made happen."""
         self.exit: do.Exit | None = None
-        self._configs: dict[int, Config] = {}
+        self._provider = provider
+        self._provisions: dict[int, Provision] = {}
+        self._next: Provision | None = None
+        """The newest, until a generation is started with it."""
+        self._rolling: Provision | None = None
+        """That of the generation on its way through the slots."""
         self._scoreboard = scoreboard
         self._children = children
         self._ear = ear
         self._is_known = is_known
         self._on_serving = on_serving
         self._spare = spare
+        self._python = python
 
     def perform(self, action: do.Action) -> None:
         match action:
@@ -86,9 +93,10 @@ class Performer:
                 self._kill_worker(self._children.workers[action.serial], action.why)
             case do.ForgetWorker():
                 self._children.drop_worker(action.serial)
+            case do.AdoptConfiguration():
+                self._adopt(action.gen)
             case do.CloseListeners():
-                for listener in self.listeners:
-                    listener.close()
+                self._provider.close_listeners()
             case do.Report():
                 logger.log(LEVELS[action.level], action.event, extra=action.fields)
                 if action.event in {"serving", "reloaded"}:
@@ -100,26 +108,81 @@ class Performer:
             case _:
                 raise AssertionError(f"unknown action {action!r}")
 
+    def prepare(self, config: Config) -> None:
+        """Open what this configuration needs: it is for the next generation. Raises `PreforkError` if that cannot be,
+        and then nothing has changed.
+        """
+        known = {number for provision in self._needed() for number in provision.listeners}
+        self._next = self._provider.provide(config)
+        for number, listener in self._next.listeners.items():
+            if number not in known:
+                logger.info("listening", extra={"address": listener.name()})
+        self._close_unused()
+
+    def reopen_logs(self) -> None:
+        """Have everybody write to the file that is at the log's path now, and make it if there is none."""
+        in_use = [*self._provisions.values(), *([self._next] if self._next else [])]
+        configs = {provision.config.log_file: provision.config for provision in in_use}
+        if configs.keys() == {None}:
+            logger.info("no log file to reopen")
+            return
+        for path, config in configs.items():
+            try:
+                fd = self._provider.reopen_log(config)
+            except PreforkError as error:
+                logger.error("the log stays as it is: %s", error.message)  # noqa: TRY400 ours, no traceback
+                continue
+            if fd is not None:
+                self._pass_on_log(path, fd)
+                os.close(fd)
+                logger.info("log reopened")
+
+    def _pass_on_log(self, path: str | None, fd: int) -> None:
+        try:
+            for child in self._children.all():
+                if self._provisions[child.gen].config.log_file == path:
+                    self._children.send(child, say.ReopenLog(), fd)
+        except OSError as error:  # no descriptor left for a duplicate
+            logger.error("not every process writes to the new log: %s", error.strerror)  # noqa: TRY400 no bug of ours
+
+    def _adopt(self, gen: int) -> None:
+        before, self.provision, self._rolling = self.provision, self._provisions[gen], None
+        self._provider.put_in_force(self.provision, before)
+        self._close_unused()
+
+    def _needed(self) -> list[Provision]:
+        return [each for each in (self.provision, self._rolling, self._next) if each is not None]
+
+    def _close_unused(self) -> None:
+        for number, name in self._provider.retain(self._needed()).items():
+            logger.info("not listening any more", extra={"address": name})
+            for child in self._children.all():
+                self._children.send(child, say.Unlisten(number))
+
     def _start_zygote(self, gen: int) -> None:
-        self._configs = {known: kept for known, kept in self._configs.items() if self._is_known(known)}
-        config = self._configs.setdefault(gen, self.config)
+        self._provisions = {known: kept for known, kept in self._provisions.items() if self._is_known(known)}
+        if gen not in self._provisions:
+            self._rolling, self._next = self._next, None
+            self._provisions[gen] = self._rolling or self.provision
+        provision = self._provisions[gen]
         spawned, self._spare = self._spare, None
         try:
-            spawned = spawn_zygote() if spawned is None else spawned.take()
+            spawned = spawn_zygote(self._python) if spawned is None else spawned.take()
         except OSError as error:  # out of processes or descriptors: as if it had died at once
-            why = f"cannot start an interpreter: {error.strerror}"
+            why = f"cannot start {self._python}: {error.strerror}"
             self._ear.tell(why, (), "", gen)
             self.echoes.append(on.ZygoteExited(gen, why))
             return
         zygote = ZygoteHandle(gen, spawned.pid, spawned.channel)
         self._children.add_zygote(zygote, lambda: self._ear.read_zygote(zygote))
         try:
-            for listener in self.listeners:
-                self._children.send(zygote, say.Give("listener"), listener.fileno())
+            # Until every slot has moved, the new workers accept for the old listeners too: nobody else might.
+            for number, listener in {**self.provision.listeners, **provision.listeners}.items():
+                self._children.send(zygote, say.Give("listener", number), listener.fileno())
             self._children.send(zygote, say.Give("scoreboard"), self._scoreboard.fd)
-            if self.log_fd is not None:
-                self._children.send(zygote, say.Give("log"), self.log_fd)
-            self._children.send(zygote, say.Boot(gen, config))
+            if provision.log is not None:
+                self._children.send(zygote, say.Give("log"), provision.log.fd)
+            self._children.send(zygote, say.Boot(gen, provision.config))
         except OSError as error:  # no descriptor left for a duplicate; its exit follows
             logger.error("cannot boot a zygote: %s", error.strerror, extra={"gen": gen})  # noqa: TRY400 no bug of ours
             processes.send_signal(zygote.pid, None, signal.SIGKILL)

@@ -13,15 +13,14 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 import prefork
-from prefork.config.addresses import parse_address
 from prefork.config.model import Config
 from prefork.core.arbiter import Arbiter
-from prefork.errors import EXIT_APP, AppError, ConfigError
+from prefork.errors import EXIT_APP, AppError
 from prefork.master.banner import show_banner
 from prefork.master.loop import Master
 from prefork.master.policy import policy_of
-from prefork.system import chance, logs, pidfile, privileges, processes, titles
-from prefork.system.listeners import Listener, bind_listener
+from prefork.master.provisions import Provider, Provision, check
+from prefork.system import chance, interpreter, logs, pidfile, processes, titles
 from prefork.system.scoreboard import ROWS, make_scoreboard
 from prefork.system.spawning import Spawned
 
@@ -34,38 +33,27 @@ def run_master(config: Config, reread: Callable[[], Config], spare: Spawned | No
     `reread` gives the configuration anew for a reload, and raises `PreforkError` if it has become invalid.
     `spare` is an interpreter started beforehand; it becomes the first zygote.
     """
-    if config.workers > ROWS // 2:
-        raise ConfigError(f"workers: {config.workers} is more than {ROWS // 2}")
-    identity = privileges.find_identity(config.user, config.group)
+    check(config)
     with ExitStack() as undo:
-        log_fd = logs.open_log(config.log_file)
-        if log_fd is not None and identity is not None and os.geteuid() == 0:
-            os.fchown(log_fd, identity.uid, identity.gid)
-        logs.set_up_logging(config.log_level, config.log_format, logs.STDERR if log_fd is None else log_fd)
-        if config.umask is not None:
-            os.umask(config.umask)
+        provider = Provider()
+        undo.callback(provider.close_listeners)
+        log = provider.open_log(config)
+        logs.set_up_logging(config.log_level, config.log_format, logs.STDERR if log is None else log.fd)
         if config.pid is not None:
-            undo.callback(pidfile.write_pidfile(config.pid).remove)
-        owner = None if identity is None else (identity.uid, identity.gid)
-        listeners: list[Listener] = []
-        for text in config.bind:
-            listener = bind_listener(
-                parse_address(text), backlog=config.backlog, socket_mode=config.socket_mode, owner=owner
-            )
-            listeners.append(listener)
-            undo.callback(listener.close)
+            undo.callback(_claim_pidfile(config.pid, config.umask).remove)
+        provision = Provision(config, provider.bind(config), log)
         titles.set_title(f"prefork: master {config.name} starting")
         processes.become_subreaper()
-        _say_hello(config, listeners)
+        _say_hello(provision)
         master = Master(
-            config,
-            listeners,
+            provision,
+            provider,
             make_scoreboard(),
             Arbiter(policy_of(config), chance.draw, ROWS),
             reread=reread,
-            log_fd=log_fd,
             on_serving=show_banner,
             spare=spare,
+            python=interpreter.find_python(os.environ),
         )
         end = master.run()
     if end.code == EXIT_APP:
@@ -80,7 +68,19 @@ def _say_where_the_log_is(config: Config) -> str:
     return f"{config.log_file} has more" if config.log_file not in {None, "-"} else "the log above has more"
 
 
-def _say_hello(config: Config, listeners: list[Listener]) -> None:
+def _claim_pidfile(path: str, umask: int | None) -> pidfile.Pidfile:
+    if umask is None:
+        return pidfile.write_pidfile(path)
+    # Only while we write: a generation whose configuration has none shall have the one we were started with.
+    inherited = os.umask(umask)
+    try:
+        return pidfile.write_pidfile(path)
+    finally:
+        os.umask(inherited)
+
+
+def _say_hello(provision: Provision) -> None:
+    config = provision.config
     logger.info(
         "starting prefork",
         extra={
@@ -90,5 +90,5 @@ def _say_hello(config: Config, listeners: list[Listener]) -> None:
             "why": config.workers_why or "as asked",
         },
     )
-    for listener in listeners:
+    for listener in provision.listeners.values():
         logger.info("listening", extra={"address": listener.name()})

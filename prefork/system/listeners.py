@@ -10,12 +10,27 @@ import errno
 import os
 import socket
 import stat
+import struct
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 from prefork.config.addresses import Address
 from prefork.errors import AddressInUseError, ConfigError, NoPermissionError, PreforkError
+
+SO_ATTACH_FILTER = 26
+INSTRUCTION = struct.Struct("HBBI")
+# On a TCP socket the packet begins with the TCP header, whose byte 13 holds the flags.
+DROP_SYN = b"".join(
+    (
+        INSTRUCTION.pack(0x30, 0, 0, 13),  # load byte 13
+        INSTRUCTION.pack(0x45, 0, 1, 0x02),  # is SYN set? else skip one
+        INSTRUCTION.pack(0x06, 0, 0, 0),  # drop
+        INSTRUCTION.pack(0x06, 0, 0, 0xFFFFFFFF),  # take it whole
+    )
+)
+"""Classic BPF: see Documentation/networking/filter.rst of the kernel."""
 
 
 class Listener:
@@ -37,14 +52,54 @@ class Listener:
         """The address clients can use, with the real port: `127.0.0.1:43211`, `unix:/run/shop.sock`."""
         return name_of(self.sock)
 
+    def is_in_place(self) -> bool:
+        """Does its address still lead to it? The file of a unix socket that we made may be gone, or its directory be
+        another one by now: a deploy turned `current` round.
+        """
+        if self._inode is None:
+            return True
+        try:
+            found = os.lstat(self.address.path)
+        except OSError:
+            return False
+        return (found.st_dev, found.st_ino) == self._inode
+
+    def set_backlog(self, backlog: int) -> None:
+        """How many connections may wait, from now on; see listen(2). Raises OSError."""
+        self.sock.listen(backlog)
+
+    def set_access(self, mode: int, owner: tuple[int, int] | None) -> None:
+        """Who may connect to a unix socket that we made; `owner` None leaves it. Raises OSError."""
+        if self._inode is None or not self.is_in_place():
+            return
+        if owner is not None:
+            os.chown(self.address.path, *owner, follow_symlinks=False)
+        os.chmod(self.address.path, mode)
+
+    def refuse_new(self) -> None:
+        """Let nobody connect any more, while those who have can still be accepted through any copy. Never raises.
+
+        Else whoever closes the last copy resets those who came after its last look. Connecting to a unix socket ends
+        with its file. A TCP socket gets a filter that drops SYN and lets handshakes under way complete (socket(7),
+        SO_ATTACH_FILTER). What was inherited is not ours to close for others.
+        """
+        if self._inode is not None and self.is_in_place():
+            with suppress(OSError):
+                os.unlink(self.address.path)
+        if self.address.kind in {"tcp4", "tcp6"} and sys.platform.startswith("linux"):
+            with suppress(ImportError, OSError):
+                import ctypes  # noqa: PLC0415 loaded already, for prctl
+
+                code = ctypes.create_string_buffer(DROP_SYN)
+                count = len(DROP_SYN) // INSTRUCTION.size
+                fprog = struct.pack("HP", count, ctypes.addressof(code))
+                self.sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, fprog)
+
     def close(self) -> None:
         """Close our copy; unlink the unix socket if the file is still the one that we made."""
         self.sock.close()
-        if self._inode is None:
-            return
-        with suppress(OSError):
-            found = os.lstat(self.address.path)
-            if (found.st_dev, found.st_ino) == self._inode:
+        if self._inode is not None and self.is_in_place():
+            with suppress(OSError):
                 os.unlink(self.address.path)
 
 

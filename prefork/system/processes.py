@@ -61,14 +61,14 @@ def is_in_terminal_foreground() -> bool:
         os.close(fd)
 
 
-def start_python(code: str, argv: list[str], pass_fd: int) -> int:
-    """A fresh interpreter in a session of its own (the terminal's Ctrl-C is not for it), with one descriptor beside
-    0, 1 and 2, and our environment. Returns its pid. Raises OSError.
+def start_python(python: str, code: str, argv: list[str], pass_fd: int) -> int:
+    """A fresh interpreter, `python`, in a session of its own (the terminal's Ctrl-C is not for it), with one descriptor
+    beside 0, 1 and 2, and our environment. Returns its pid. Raises OSError.
     """
-    command = [sys.executable, "-c", code, *argv]
+    command = [python, "-c", code, *argv]
     os.set_inheritable(pass_fd, True)
     try:
-        return os.posix_spawn(sys.executable, command, os.environ, setsid=True)
+        return os.posix_spawn(python, command, os.environ, setsid=True)
     except NotImplementedError:
         return _fork_exec(command)
     finally:

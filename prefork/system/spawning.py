@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 
-from prefork.ipc.starting import WATCHER_CODE, ZYGOTE_CODE
+from prefork.ipc.starting import PROTOCOL, WATCHER_CODE, ZYGOTE_CODE
 from prefork.system import processes
 from prefork.system.channel import Channel, open_pair
 
@@ -40,21 +41,23 @@ class Spawned:
         processes.wait_for_end(self.pid)
 
 
-def spawn_zygote() -> Spawned:
+def spawn_zygote(python: str = sys.executable) -> Spawned:
     """Exec it. Raises OSError."""
-    return _spawn(ZYGOTE_CODE)
+    return _spawn(python, ZYGOTE_CODE)
 
 
-def spawn_watcher() -> Spawned:
+def spawn_watcher(python: str = sys.executable) -> Spawned:
     """Exec it. Raises OSError."""
-    return _spawn(WATCHER_CODE)
+    return _spawn(python, WATCHER_CODE)
 
 
-def _spawn(code: str) -> Spawned:
+def _spawn(python: str, code: str) -> Spawned:
     channel, theirs = open_pair()
     home = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     try:
-        pid = processes.start_python(code, [home, str(theirs.fileno())], theirs.fileno())
+        pid = processes.start_python(
+            python, code, [home, str(theirs.fileno()), str(PROTOCOL)], theirs.fileno()
+        )
     except BaseException:
         channel.close()
         raise

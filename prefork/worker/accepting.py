@@ -10,7 +10,7 @@ import asyncio
 import errno
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from prefork.serve.service import Service
 
@@ -20,31 +20,40 @@ OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.E
 PAUSE_S = 0.1
 """Without descriptors a ready listener would wake us for ever: look again this much later."""
 COMPLAIN_EVERY_S = 10.0
+BACKLOG_MAX = 65535
+"""No listener holds more connections than that: see listen(2)."""
 
 
 class Acceptor:
     """Takes connections off the listeners. Owned by the worker's loop thread."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, service: Service, listener_fds: Sequence[int]
+        self, loop: asyncio.AbstractEventLoop, service: Service, listener_fds: Mapping[int, int]
     ) -> None:
         self._loop = loop
         self._open_connection = service.open_connection
-        self._listeners = [socket.socket(fileno=fd) for fd in listener_fds]
+        self._listeners = {number: socket.socket(fileno=fd) for number, fd in listener_fds.items()}
         self._connecting: set[asyncio.Task[object]] = set()
+        self._is_booting = True
         self._is_polling = False
         self._resuming: asyncio.TimerHandle | None = None
         self._complained_at = -COMPLAIN_EVERY_S
+        self._left: list[int] = []
+        """Listeners that the service left before we were ready."""
 
     def start(self) -> None:
         """Poll."""
-        for sock in self._listeners:
+        for sock in self._listeners.values():
             self._loop.add_reader(sock.fileno(), self._accept, sock)
         self._is_polling = True
+        self._is_booting = False
+        self._resuming = None
+        while self._left:
+            self.unlisten(self._left.pop())
 
     def pause(self) -> None:
         """Leave rotation: what waits in the backlog is for the others."""
-        for sock in self._listeners:
+        for sock in self._listeners.values():
             self._loop.remove_reader(sock.fileno())
         self._is_polling = False
         if self._resuming is not None:  # a worker that leaves rotation while it holds off must not come back
@@ -54,7 +63,7 @@ class Acceptor:
     def finish(self) -> None:
         """Nobody else will: take everything that waits in the backlog, then close our copies."""
         self.pause()
-        for sock in self._listeners:
+        for sock in self._listeners.values():
             while self._accept(sock):
                 pass
         self.close()
@@ -62,9 +71,27 @@ class Acceptor:
     def close(self) -> None:
         """Close our copies of the listeners. Twice is fine."""
         self.pause()
-        for sock in self._listeners:
+        for sock in self._listeners.values():
             sock.close()
-        self._listeners = []
+        self._listeners.clear()
+
+    def unlisten(self, number: int) -> None:
+        """The service has left this listener. In rotation, take what waits in its backlog; then close our copy."""
+        sock = self._listeners.get(number)
+        if sock is None:
+            return
+        if self._is_booting:  # it may be that nobody else is there to take them
+            self._left.append(number)
+            return
+        is_in_rotation = self._is_polling or self._resuming is not None
+        for _ in range(BACKLOG_MAX if is_in_rotation else 0):
+            if not self._accept(sock):
+                break
+        if self._resuming is not None:  # out of descriptors: some may still wait
+            self._loop.call_later(PAUSE_S, self.unlisten, number)
+            return
+        self._loop.remove_reader(sock.fileno())
+        self._listeners.pop(number).close()
 
     async def wait_connected(self) -> None:
         """Return when every accepted socket has become a connection, or has failed to."""

@@ -11,7 +11,8 @@ from prefork.serve.app import LoadedApp
 class Inherited(NamedTuple):
     """The descriptors that a generation shares."""
 
-    listener_fds: tuple[int, ...]
+    listener_fds: dict[int, int]
+    """By the numbers that the master gave them."""
     scoreboard_fd: int
     log_fd: int | None
     """None: standard error."""

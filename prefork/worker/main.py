@@ -287,6 +287,8 @@ class Life:
                     if self._errand.inherited.log_fd is not None:
                         os.dup2(fd, self._errand.inherited.log_fd, inheritable=False)
                     os.close(fd)
+            elif isinstance(message, say.Unlisten):
+                self._acceptor.unlisten(message.number)
             elif isinstance(message, say.Drain | say.Quit):
                 self._orders.put_nowait(message)
 

@@ -17,12 +17,13 @@ import socket
 import sys
 from typing import NamedTuple
 
+import prefork
 from prefork.config.model import Config
 from prefork.errors import AppError, PreforkError
 from prefork.ipc import messages as say
 from prefork.ipc.codec import Reader, decode_resume, encode, read_from_master_as_zygote
 from prefork.ipc.foreign import describe_failure, fit
-from prefork.ipc.starting import ZYGOTE_CODE
+from prefork.ipc.starting import PROTOCOL, ZYGOTE_CODE
 from prefork.serve.app import LoadedApp, load_app
 from prefork.system import clock, logs, privileges, processes, signals, titles
 from prefork.system.channel import Channel, open_pair
@@ -51,9 +52,13 @@ class Import(NamedTuple):
 
 def main(argv: list[str]) -> int:
     """The zygote's whole life, and after a fork the worker's. `argv`: where the master's prefork is, the channel's
-    descriptor, and after an unsafe import the descriptor of the file that says what was known before the exec.
+    descriptor, the master's protocol, and after an unsafe import the descriptor of the file that says what was known
+    before the exec.
     """
-    child = run_zygote(int(argv[1]), int(argv[2]) if len(argv) > 2 else None)
+    if argv[2] != str(PROTOCOL):
+        refuse_master(int(argv[1]), argv[2])
+        return 0
+    child = run_zygote(int(argv[1]), int(argv[3]) if len(argv) > 3 else None)
     match child:
         case None:
             return 0
@@ -61,6 +66,14 @@ def main(argv: list[str]) -> int:
             return run_worker(child)
         case Standby():
             return run_spare(child)
+
+
+def refuse_master(channel_fd: int, protocol: str) -> None:
+    """A reload found another version of prefork than the master's, and the two cannot talk: say just that."""
+    channel = Channel(socket.socket(fileno=channel_fd))
+    why = f"prefork {prefork.__version__} speaks another protocol ({PROTOCOL}) than the master ({fit(protocol, 20)})"
+    channel.send(encode(say.ImportFailed(f"{why}: restart the service to upgrade it")))
+    channel.flush()
 
 
 def run_zygote(channel_fd: int, resume_fd: int | None) -> Errand | Standby | None:
@@ -162,6 +175,7 @@ def _describe(config: Config, imported: Import) -> say.Imported:
         preloaded=app is not None,
         why=fit(imported.why),
         import_ms=imported.ms,
+        version=prefork.__version__,
     )
 
 
@@ -175,7 +189,7 @@ class _Heard(NamedTuple):
 
 def _hear_boot(channel: Channel, reader: Reader[say.MasterToZygote]) -> _Heard | None:
     """Descriptors first, then `Boot`; None if the master is gone."""
-    given: dict[str, list[int]] = {"listener": [], "scoreboard": [], "log": []}
+    given: dict[str, dict[int, int]] = {"listener": {}, "scoreboard": {}, "log": {}}
     with selectors.DefaultSelector() as selector:
         selector.register(channel, selectors.EVENT_READ)
         while True:
@@ -186,10 +200,9 @@ def _hear_boot(channel: Channel, reader: Reader[say.MasterToZygote]) -> _Heard |
             heard = reader.feed(data)
             for index, message in enumerate(heard):
                 if isinstance(message, say.Give):
-                    given[message.what].append(channel.take_promised_fd())
+                    given[message.what][message.number] = channel.take_promised_fd()
                 elif isinstance(message, say.Boot):
-                    log_fd = given["log"][0] if given["log"] else None
-                    inherited = Inherited(tuple(given["listener"]), given["scoreboard"][0], log_fd)
+                    inherited = Inherited(given["listener"], given["scoreboard"][0], given["log"].get(0))
                     return _Heard(message, inherited, "", heard[index + 1 :])
 
 
@@ -203,10 +216,10 @@ def _start_over(channel_fd: int, boot: say.Boot, inherited: Inherited, unsafe: s
     with tempfile.TemporaryFile() as file:
         file.write(encode(say.Resume(boot, *inherited, unsafe)))
         file.flush()
-        kept = [channel_fd, file.fileno(), *inherited.listener_fds, inherited.scoreboard_fd]
+        kept = [channel_fd, file.fileno(), *inherited.listener_fds.values(), inherited.scoreboard_fd]
         if inherited.log_fd is not None:
             kept.append(inherited.log_fd)
-        processes.replace_python(ZYGOTE_CODE, [sys.argv[1], str(channel_fd), str(file.fileno())], kept)
+        processes.replace_python(ZYGOTE_CODE, [*sys.argv[1:4], str(file.fileno())], kept)
 
 
 def _resume(fd: int) -> _Heard:
@@ -214,7 +227,7 @@ def _resume(fd: int) -> _Heard:
     with open(fd, "rb") as file:
         resume = decode_resume(file.read())
     inherited = Inherited(resume.listener_fds, resume.scoreboard_fd, resume.log_fd)
-    kept = (*inherited.listener_fds, inherited.scoreboard_fd)
+    kept = (*inherited.listener_fds.values(), inherited.scoreboard_fd)
     for kept_fd in kept if inherited.log_fd is None else (*kept, inherited.log_fd):
         os.set_inheritable(kept_fd, False)
     return _Heard(resume.boot, inherited, resume.unsafe, [])
@@ -289,6 +302,10 @@ class Zygote:
                     os.dup2(fd, self._inherited.log_fd, inheritable=False)
                 os.close(fd)
                 self._reserve.renew()  # the spare would write to the old one
+            case say.Unlisten():
+                if (left := self._inherited.listener_fds.pop(message.number, None)) is not None:
+                    os.close(left)
+                    self._reserve.renew()  # the spare would keep it open
             case say.Leave():
                 self._leave()
             case say.Boot() | say.Give():
@@ -366,9 +383,9 @@ class Zygote:
         self._is_leaving = True
         self._reserve.close()
         titles.set_title(f"prefork: zygote {self._boot.config.name} gen={self._boot.gen} leaving")
-        for fd in self._inherited.listener_fds:
+        for fd in self._inherited.listener_fds.values():
             os.close(fd)
-        self._inherited = self._inherited._replace(listener_fds=())
+        self._inherited.listener_fds.clear()
 
     def _master_is_gone(self) -> None:
         if not self._is_leaving:

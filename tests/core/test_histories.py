@@ -359,6 +359,29 @@ def test_requests_that_died_with_their_worker_are_counted_in_the_log() -> None:
     assert [r.fields["lost"] for r in world.reports if r.event == "worker exited"] == [3]
 
 
+def test_the_new_configuration_is_adopted_when_the_last_slot_has_moved_and_not_before() -> None:
+    world = make_world(workers=2)
+    world.tell(on.ReloadAsked(Policy(workers=2)))
+    world.zygote_ready(2)
+    world.worker_ready(3)
+    world.pass_time(1)
+    world.worker_ready(4)
+    world.leaves_rotation(1)
+    assert world.adopted == 1
+    world.leaves_rotation(2)
+    assert world.adopted == 2
+
+
+def test_a_failed_reload_adopts_what_was_there_and_says_so_before_anybody_is_told_to_go() -> None:
+    world = make_world(workers=2)
+    world.tell(on.ReloadAsked(Policy(workers=2)))
+    world.zygote_ready(2)
+    world.tell(on.WorkerForked(3, 10_003))
+    actions = world.arbiter.handle(on.WorkerExited(3, "exit 1", clean=False, killed=False), world.now)
+    told = [action for action in actions if not isinstance(action, do.Report)]
+    assert told[:2] == [do.ForgetWorker(3), do.AdoptConfiguration(1)]
+
+
 @pytest.mark.parametrize(
     "failure",
     [

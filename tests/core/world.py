@@ -11,7 +11,8 @@ from prefork.core.policy import Policy
 from prefork.core.records import NEVER
 from prefork.core.states import WorkerState
 
-QUIET = (do.Report,)
+QUIET = (do.Report, do.AdoptConfiguration)
+"""Actions that say nothing of processes: left out of what `tell` returns."""
 RETIRES = {"max-requests"}
 
 
@@ -41,6 +42,8 @@ class World:
         self.is_stopping = False
         self.exit_code: int | None = None
         self.is_listening = True
+        self.adopted = 1
+        """The generation whose configuration is the service's."""
 
     # events
 
@@ -51,6 +54,9 @@ class World:
         actions = self.arbiter.handle(event, self.now)
         for action in actions:
             self.perform(action)
+        assert self.adopted == self.arbiter.fleet.base_gen, (
+            "the configuration in force is another generation's"
+        )
         self.arbiter.next_deadline()
         return [action for action in actions if not isinstance(action, QUIET)]
 
@@ -179,6 +185,9 @@ class World:
                 self.killed.add(serial)
             case do.ForgetWorker(serial):
                 assert serial not in self.alive, "a living worker is forgotten"
+            case do.AdoptConfiguration(gen):
+                assert not self.is_stopping, "a service that ends adopts nothing"
+                self.adopted = gen
             case do.CloseListeners():
                 assert self.is_stopping or "stopping" in self.events(), "the listener is closed while serving"
                 assert self.is_listening

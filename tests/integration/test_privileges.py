@@ -6,6 +6,7 @@ import grp
 import os
 import pwd
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import pytest
 
 import prefork
 from tests.integration.conftest import Start
-from tests.integration.running import clean_environment, copy_apps
+from tests.integration.running import clean_environment, copy_apps, read_title, wait_until
 from tests.integration.test_boot_errors import refuse
 
 NOBODY = "nobody"
@@ -160,3 +161,30 @@ def test_no_permission_is_said_with_what_to_do(open_folder: Path) -> None:
         code, said = refuse(open_folder, "hello_asgi:app", *arguments, prefix=as_nobody)
         assert code == 77, said
         assert len(said.splitlines()) <= 4, said
+
+
+@needs_nobody
+def test_a_reload_changes_the_user_and_who_owns_the_socket_that_stays(
+    open_folder: Path, start: Start
+) -> None:
+    configuration, socket_path = open_folder / "prefork.toml", open_folder / "s.sock"
+    configuration.write_text('bind = ["unix:s.sock"]\n')
+    running = start("pids:app", bind=None, folder=open_folder, prefix=WAY or ())
+    inode = socket_path.stat().st_ino
+    assert running.get().json()["uids"] == [0] * 3
+
+    def reload(generation: int) -> None:
+        running.signal(signal.SIGHUP)
+        done = f"gen={generation} (serving)"
+        wait_until(lambda: read_title(running.master).endswith(done), "the end of the reload")
+        running.wait_workers(1)
+
+    for generation, (line, uid) in enumerate(
+        [(f'user = "{NOBODY}"\nlog-file = "new.log"\n', pwd.getpwnam(NOBODY).pw_uid), ("", 0)], 2
+    ):
+        configuration.write_text(f'bind = ["unix:s.sock"]\n{line}')
+        reload(generation)
+        assert running.get().json()["uids"] == [uid] * 3
+        assert (socket_path.stat().st_uid, socket_path.stat().st_ino) == (uid, inode)
+    assert (open_folder / "new.log").stat().st_uid == pwd.getpwnam(NOBODY).pw_uid
+    assert running.stop() == 0

@@ -354,6 +354,71 @@ def test_a_directory_that_does_not_exist_is_a_mistake_in_the_configuration(tmp_p
     assert str(error) == f"cannot bind unix:{tmp_path}/no/shop.sock: no such file or directory"
 
 
+# What a reload changes.
+
+
+def test_nobody_new_connects_to_a_tcp_listener_that_refuses_and_who_did_is_still_accepted(bind: Bind) -> None:
+    listener = bind(Address("tcp4", host="127.0.0.1"))
+    with socket.create_connection(listener.sock.getsockname()) as waiting, socket.socket() as late:
+        listener.refuse_new()
+        late.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            late.connect(listener.sock.getsockname())
+        accepted = listener.sock.accept()[0]
+        with accepted:
+            waiting.sendall(b"hello")
+            assert accepted.recv(100) == b"hello"
+        with pytest.raises(BlockingIOError):
+            listener.sock.accept()
+
+
+def test_nobody_new_connects_to_a_unix_listener_that_refuses_and_who_did_is_still_accepted(
+    bind: Bind, path: Path
+) -> None:
+    listener = bind(at(path))
+    with socket.socket(socket.AF_UNIX) as waiting:
+        waiting.connect(str(path))
+        listener.refuse_new()
+        assert not path.exists()
+        listener.sock.accept()[0].close()
+
+
+def test_an_inherited_listener_goes_on_for_whoever_passed_it(bind: Bind) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as inherited:
+        listener = bind(Address("fd", fd=inherited.fileno()))
+        listener.refuse_new()
+        greet(listener)
+
+
+@pytest.mark.parametrize("put", [None, put_file, make_stale])
+def test_a_unix_listener_knows_whether_its_path_still_leads_to_it(
+    bind: Bind, path: Path, put: Callable[[Path], object] | None
+) -> None:
+    listener = bind(at(path))
+    assert listener.is_in_place()
+    path.rename(path.with_name("moved.sock"))
+    if put is not None:
+        put(path)
+    assert not listener.is_in_place()
+    listener.set_access(0o777, None)
+    assert put is not put_file or stat.S_IMODE(path.stat().st_mode) != 0o777
+
+
+def test_the_backlog_and_the_mode_of_a_listener_can_be_changed(bind: Bind, path: Path) -> None:
+    listener = bind(at(path))
+    listener.set_access(0o600, None)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    listener.set_backlog(1)
+    with ExitStack() as opened:
+        error, waiting = 0, 0
+        while error == 0:
+            client = opened.enter_context(socket.socket(socket.AF_UNIX))
+            client.setblocking(False)
+            error = client.connect_ex(str(path))
+            waiting += 1
+        assert (error, waiting <= 3) == (errno.EAGAIN, True)
+
+
 # Inherited descriptors.
 
 

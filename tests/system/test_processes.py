@@ -79,7 +79,7 @@ with os.fdopen(int(sys.argv[1]), "w") as told:
                f"{os.getsid(0) == os.getpid()} {os.environ['SAID']}")
 '''
 os.environ["SAID"] = "now"
-pid = start_python(look, [str(write_fd)], write_fd)
+pid = start_python(sys.executable, look, [str(write_fd)], write_fd)
 print(os.get_inheritable(write_fd))
 os.close(write_fd)
 print(write_fd)
@@ -296,7 +296,7 @@ print(is_gone(1, None), send_signal(1, None, 0))
 
 def test_a_started_interpreter_is_our_child_until_it_is_reaped() -> None:
     read_fd, write_fd = os.pipe()
-    pid = start_python("import sys; sys.exit(4)", [], write_fd)
+    pid = start_python(sys.executable, "import sys; sys.exit(4)", [], write_fd)
     os.close(read_fd)
     os.close(write_fd)
     assert wait_until(lambda: reap(pid), "its end") == Ended(pid, 4 << 8)

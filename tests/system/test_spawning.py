@@ -36,11 +36,11 @@ def test_it_ends_by_itself_when_the_master_does() -> None:
 
 
 def test_one_that_cannot_be_started_leaves_no_descriptor(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(code: str, argv: list[str], pass_fd: int) -> int:
+    def refuse(python: str, code: str, argv: list[str], pass_fd: int) -> int:
         raise BlockingIOError("no process left")
 
     before = list_fds()
-    start: Callable[[str, list[str], int], int] = refuse
+    start: Callable[[str, str, list[str], int], int] = refuse
     monkeypatch.setattr(processes, "start_python", start)
     with pytest.raises(BlockingIOError):
         spawn_zygote()

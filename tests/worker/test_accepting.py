@@ -97,7 +97,7 @@ def read_all(client: socket.socket) -> bytes:
 
 def make_acceptor(service: GreetingService, listener: socket.socket) -> Acceptor:
     """Polls a copy of the listener, as each worker does."""
-    return Acceptor(asyncio.get_running_loop(), service, [os.dup(listener.fileno())])
+    return Acceptor(asyncio.get_running_loop(), service, {1: os.dup(listener.fileno())})
 
 
 def test_whoever_is_woken_first_leaves_the_rest_to_the_others(
@@ -156,6 +156,67 @@ def test_finishing_takes_everything_that_waits_and_closes_our_copies(
 
     run(test())
     assert [read_all(client) for client in clients] == [b"hello"] * len(clients)
+
+
+def test_a_listener_that_the_service_leaves_is_emptied_and_closed_and_the_others_go_on(
+    run: Run, listener: socket.socket, clients: list[socket.socket]
+) -> None:
+    async def test() -> None:
+        service = GreetingService()
+        with socket.create_server(("127.0.0.1", 0)) as kept:
+            copies = {3: os.dup(listener.fileno()), 4: os.dup(kept.fileno())}
+            acceptor = Acceptor(asyncio.get_running_loop(), service, copies)
+            acceptor.start()
+            acceptor.unlisten(3)
+            with pytest.raises(BlockingIOError):
+                listener.accept()  # nothing is left
+            assert service.opened == 0, "taken at once, connected in their turn"
+            with pytest.raises(OSError, match="Bad file"):
+                os.fstat(copies[3])
+            acceptor.unlisten(3)
+            acceptor.unlisten(99)  # one that was never ours
+            with socket.create_connection(kept.getsockname()):
+                await wait_until(lambda: service.opened == len(clients) + 1)
+            await acceptor.wait_connected()
+            acceptor.close()
+
+    run(test())
+    assert [read_all(client) for client in clients] == [b"hello"] * len(clients)
+
+
+def test_one_that_is_not_ready_yet_empties_such_a_listener_when_it_is(
+    run: Run, listener: socket.socket, clients: list[socket.socket]
+) -> None:
+    async def test() -> None:
+        service = GreetingService()
+        acceptor = make_acceptor(service, listener)
+        acceptor.unlisten(1)
+        acceptor.start()
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+        await acceptor.wait_connected()
+        acceptor.close()
+
+    run(test())
+    assert [read_all(client) for client in clients] == [b"hello"] * len(clients)
+
+
+def test_one_that_left_rotation_closes_such_a_listener_and_takes_nothing(
+    run: Run, listener: socket.socket, clients: list[socket.socket]
+) -> None:
+    async def test() -> None:
+        service = GreetingService()
+        acceptor = make_acceptor(service, listener)
+        acceptor.start()
+        acceptor.pause()
+        acceptor.unlisten(1)
+        await acceptor.wait_connected()
+        assert service.opened == 0
+        acceptor.close()
+        for _ in clients:
+            listener.accept()[0].close()  # all of them are left to the others
+
+    run(test())
 
 
 def test_a_client_that_left_before_its_turn_costs_nobody_anything(
@@ -226,7 +287,7 @@ def take_all():
 
 async def test():
     loop, service = asyncio.get_running_loop(), GreetingService()
-    acceptor = CountingAcceptor(loop, service, [os.dup(listener.fileno())])
+    acceptor = CountingAcceptor(loop, service, {1: os.dup(listener.fileno())})
     resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
     taken = take_all()
     acceptor.start()
@@ -261,6 +322,28 @@ def test_out_of_descriptors_it_waits_says_so_once_and_recovers(loop: int) -> Non
     assert run_python(code).splitlines() == [
         "WARNING cannot accept: Too many open files",
         "looked again after a pause each: True",
+        "b'hello'",
+    ]
+
+
+UNLISTENS = """
+async def run(loop, service, acceptor, taken):
+    acceptor.unlisten(1)
+    print(service.opened)
+    for fd in taken:
+        os.close(fd)
+    await wait_until(lambda: service.opened == 1)
+    await acceptor.wait_connected()
+    await wait_until(lambda: not acceptor._listeners)
+"""
+
+
+@pytest.mark.parametrize("loop", [0, 1], ids=["asyncio", "uvloop"])
+def test_out_of_descriptors_a_listener_is_left_only_when_it_is_empty(loop: int) -> None:
+    code = OUT_OF_DESCRIPTORS + UNLISTENS + f"run_on(LOOPS[{loop}], test())\nprint(read_all(client))"
+    assert run_python(code).splitlines() == [
+        "WARNING cannot accept: Too many open files",
+        "0",
         "b'hello'",
     ]
 

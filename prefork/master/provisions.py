@@ -1,0 +1,182 @@
+"""What the master opens for a configuration, its listeners and its log, and for how long it keeps that.
+
+Opened when the configuration is read: what cannot be opened refuses the reload, before anything has changed. What two
+configurations have in common is opened once, and kept: a listener that stays never stops listening.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from prefork.config.addresses import parse_address
+from prefork.config.model import Config
+from prefork.errors import ConfigError, PreforkError
+from prefork.system import logs, privileges
+from prefork.system.listeners import Listener, bind_listener
+from prefork.system.scoreboard import ROWS
+
+logger = logging.getLogger("prefork.master")
+
+Owner = tuple[int, int] | None
+"""(uid, gid) of what is made for the workers; None: us."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class LogFile:
+    """A log file, open for appending. The descriptor stays when it is reopened."""
+
+    path: str
+    fd: int
+
+    def is_in_place(self) -> bool:
+        """Does its path still lead to it? It may have been rotated, or a directory above it turned round."""
+        try:
+            return os.path.samestat(os.stat(self.path), os.fstat(self.fd))
+        except OSError:
+            return False
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Provision:
+    """A configuration with everything that is open for it."""
+
+    config: Config
+    listeners: Mapping[int, Listener]
+    """By number: given in the order of binding, never given twice."""
+    log: LogFile | None
+    """None: standard error."""
+
+    def log_fd(self) -> int:
+        """Where its processes log to."""
+        return logs.STDERR if self.log is None else self.log.fd
+
+
+class Provider:
+    """Owns all that is open. `provide` opens, `retain` closes what nobody needs any more."""
+
+    def __init__(self) -> None:
+        self._listeners: dict[int, Listener] = {}
+        self._logs: list[LogFile] = []
+        self._last_number = 0
+
+    def provide(self, config: Config) -> Provision:
+        """Everything for this configuration, or nothing. Raises `PreforkError`, as the start does."""
+        check(config)
+        with ExitStack() as undo:
+            known, logs_before = dict(self._listeners), list(self._logs)
+            undo.callback(self._close_all_but, known, logs_before)
+            provision = Provision(log=self.open_log(config), listeners=self.bind(config), config=config)
+            undo.pop_all()
+        return provision
+
+    def open_log(self, config: Config) -> LogFile | None:
+        """The log of this configuration; the one that is open already if its path leads there."""
+        if config.log_file is None:
+            return None
+        for log in self._logs:
+            if log.path == config.log_file and log.is_in_place():
+                return log
+        fd = open_log_for(config)
+        assert fd is not None  # noqa: S101  # it is None for standard error only
+        self._logs.append(LogFile(config.log_file, fd))
+        return self._logs[-1]
+
+    def bind(self, config: Config) -> dict[int, Listener]:
+        """The listeners of this configuration: those that are there already, and those that it adds."""
+        owner, found = find_owner(config), dict[int, Listener]()
+        for text in config.bind:
+            address = parse_address(text)
+            number = next(
+                (
+                    number
+                    for number, listener in self._listeners.items()
+                    if listener.address == address and number not in found and listener.is_in_place()
+                ),
+                0,
+            )
+            if not number:
+                made = bind_listener(
+                    address, backlog=config.backlog, socket_mode=config.socket_mode, owner=owner
+                )
+                self._last_number = number = self._last_number + 1
+                self._listeners[number] = made
+            found[number] = self._listeners[number]
+        return found
+
+    def put_in_force(self, new: Provision, old: Provision) -> None:
+        """Log as it says, and give the listeners that stay what can be changed without binding anew."""
+        now, before = new.config, old.config
+        if (now.log_level, now.log_format, new.log) != (before.log_level, before.log_format, old.log):
+            logs.set_up_logging(now.log_level, now.log_format, new.log_fd())
+        is_owner_new = (now.user, now.group) != (before.user, before.group)
+        for number in new.listeners.keys() & old.listeners.keys():
+            listener = new.listeners[number]
+            try:
+                if now.backlog != before.backlog:
+                    listener.set_backlog(now.backlog)
+                if now.socket_mode != before.socket_mode or is_owner_new:
+                    owner = find_owner(now) or (os.geteuid(), os.getegid())
+                    listener.set_access(now.socket_mode, owner if is_owner_new else None)
+            except (OSError, PreforkError) as error:
+                logger.warning("a listener stays as it was: %s", error, extra={"address": listener.name()})
+
+    def reopen_log(self, config: Config) -> int | None:
+        """Open the log anew under its path and write there from now on; None for standard error.
+
+        The descriptor is the caller's, for those who write there too. Raises `PreforkError`.
+        """
+        fd = open_log_for(config)
+        if fd is not None:
+            for log in self._logs:
+                if log.path == config.log_file:
+                    os.dup2(fd, log.fd, inheritable=False)
+        return fd
+
+    def retain(self, provisions: Iterable[Provision]) -> dict[int, str]:
+        """Close whatever none of these needs; returns the addresses that are not listened on any more, by number."""
+        kept = list(provisions)
+        numbers = {number for provision in kept for number in provision.listeners}
+        unused = {n: listener for n, listener in self._listeners.items() if n not in numbers}
+        names = {number: listener.name() for number, listener in unused.items()}
+        for listener in unused.values():
+            listener.refuse_new()  # the workers empty its backlog, and then it ends
+        used = [provision.log for provision in kept]
+        self._close_all_but(numbers, [log for log in self._logs if log in used])
+        return names
+
+    def close_listeners(self) -> None:
+        """The service ends."""
+        self._close_all_but((), self._logs)
+
+    def _close_all_but(self, numbers: Iterable[int], kept: Iterable[LogFile]) -> None:
+        keep_numbers, keep_logs = frozenset(numbers), list(kept)
+        for number in self._listeners.keys() - keep_numbers:
+            self._listeners.pop(number).close()
+        for log in [log for log in self._logs if log not in keep_logs]:
+            self._logs.remove(log)
+            os.close(log.fd)
+
+
+def check(config: Config) -> None:
+    """Refuse what no service can have, before anything is opened. Raises `PreforkError`."""
+    if config.workers > ROWS // 2:
+        raise ConfigError(f"workers: {config.workers} is more than {ROWS // 2}")
+    find_owner(config)
+
+
+def find_owner(config: Config) -> Owner:
+    """Who the workers will be. Raises `ConfigError` or `NoPermissionError` as `privileges.find_identity` does."""
+    identity = privileges.find_identity(config.user, config.group)
+    return None if identity is None else (identity.uid, identity.gid)
+
+
+def open_log_for(config: Config) -> int | None:
+    """Open this configuration's log file, which the workers own. Raises `PreforkError`."""
+    fd, owner = logs.open_log(config.log_file), find_owner(config)
+    if fd is not None and owner is not None and os.geteuid() == 0:
+        os.fchown(fd, *owner)
+    return fd
