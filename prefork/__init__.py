@@ -1,10 +1,13 @@
 """A pre-fork cluster server for Python: every core, reloads without a lost request, workers you can see.
 
-`prefork.worker` tells an app which worker it runs in, `prefork.run` starts a service from Python. Importing this costs
-next to nothing, for apps import it: whatever is heavy is imported by the function that needs it.
+`prefork.worker` tells an app which worker it runs in; `ready`, `retire`, `on_shutdown`, `send` and `on_message` are its
+words with prefork and with the other workers; `prefork.run` starts a service from Python. Importing this costs next to
+nothing, for apps import it: whatever is heavy is imported by the function that needs it.
 """
 
 from __future__ import annotations
+
+from prefork.inside import on_message, on_shutdown, ready, retire, send
 
 TYPE_CHECKING = False  # not from typing, which would be most of the cost
 if TYPE_CHECKING:
@@ -12,7 +15,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "run", "worker"]
+__all__ = ["__version__", "on_message", "on_shutdown", "ready", "retire", "run", "send", "worker"]
 
 worker: Worker | None = None
 """Which worker this process is: `slot`, `generation`, `pid`, `count`. None outside a worker."""

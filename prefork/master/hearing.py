@@ -15,9 +15,15 @@ from prefork.core import events as on
 from prefork.errors import AppError, ProtocolError
 from prefork.ipc import messages as say
 from prefork.master.children import Children, WorkerHandle, ZygoteHandle
+from prefork.master.posting import Posting
 from prefork.system import logs, processes
 
 logger = logging.getLogger("prefork.master")
+
+READ_BYTES = 8192
+"""How much is read of a worker in one turn of the loop: one that says much must not keep the others waiting."""
+LAST_READ_BYTES = 1024 * 1024
+"""All that a socket can hold."""
 
 
 class Ear:
@@ -25,11 +31,14 @@ class Ear:
     fails is the start's error, and is kept in `boot_error` instead of logged.
     """
 
-    def __init__(self, config: Config, children: Children, has_served: Callable[[], bool]) -> None:
+    def __init__(
+        self, config: Config, children: Children, posting: Posting, has_served: Callable[[], bool]
+    ) -> None:
         self.app = say.Imported(where=config.app, interface=None, preloaded=False, why="", import_ms=0)
         """What the newest generation that imported said of the app."""
         self.boot_error: AppError | None = None
         self._children = children
+        self._posting = posting
         self._has_served = has_served
         self._told: set[str] = set()
 
@@ -55,7 +64,7 @@ class Ear:
     def _bury_worker(self, worker: WorkerHandle, status: int | None) -> Iterator[on.AnyEvent]:
         if worker.is_reaped:
             return
-        yield from self.read_worker(worker)  # its last words are still in the channel
+        yield from self.read_worker(worker, LAST_READ_BYTES)  # its last words are still in the channel
         worker.is_reaped = True
         yield on.WorkerExited(
             serial=worker.serial,
@@ -116,12 +125,12 @@ class Ear:
                 if worker := self._children.workers.get(message.serial):
                     yield from self._bury_worker(worker, message.status)
 
-    def read_worker(self, worker: WorkerHandle) -> Iterator[on.AnyEvent]:
+    def read_worker(self, worker: WorkerHandle, size: int = READ_BYTES) -> Iterator[on.AnyEvent]:
         if worker.channel.is_closed:
             return
         if not worker.pid and (zygote := self._children.zygotes.get(worker.gen)):
             yield from self.read_zygote(zygote)  # which pid it has was said before whatever it says itself
-        data = worker.channel.receive()
+        data = worker.channel.receive(size)
         if data is None:
             self._children.stop_reading(worker)
             yield on.WorkerDeaf(worker.serial)
@@ -156,6 +165,10 @@ class Ear:
                 yield on.WorkerFailed(worker.serial, message.message)
             case say.Draining():
                 yield on.WorkerDraining(worker.serial, logs.escape(message.reason)[:80])
+            case say.Retire():
+                yield on.WorkerRetires(worker.serial, logs.escape(message.reason)[:80])
+            case say.Post():
+                self._posting.take(worker, message)
             case say.Drained():
                 if message.lost:
                     logger.warning(

@@ -18,12 +18,14 @@ from prefork.core import actions as do
 from prefork.core import events as on
 from prefork.core.arbiter import Arbiter
 from prefork.core.rollout import count_moved
+from prefork.core.states import WorkerState
 from prefork.errors import AppError, PreforkError
 from prefork.ipc import messages as say
 from prefork.master.children import Children
 from prefork.master.hearing import Ear
 from prefork.master.performing import Performer
 from prefork.master.policy import policy_of
+from prefork.master.posting import Posting
 from prefork.system import clock, logs, signals, titles
 from prefork.system.listeners import Listener
 from prefork.system.scoreboard import Scoreboard
@@ -61,7 +63,8 @@ class Master:
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._inbox, selectors.EVENT_READ, self._read_signals)
         self._children = Children(self._selector)
-        self._ear = Ear(config, self._children, lambda: arbiter.fleet.was_ready)
+        self._posting = Posting(self._children, self._is_ready)
+        self._ear = Ear(config, self._children, self._posting, lambda: arbiter.fleet.was_ready)
         self._performer = Performer(
             config,
             listeners,
@@ -119,13 +122,14 @@ class Master:
 
     def _wait_for_events(self) -> Iterator[on.AnyEvent]:
         deadline = self.arbiter.next_deadline()
-        timeout = None if deadline is None else max(0.0, deadline - clock.monotonic())
-        ready = self._selector.select(timeout)
+        wake_at = [at for at in (deadline, self._posting.next_deadline()) if at is not None]
+        ready = self._selector.select(max(0.0, min(wake_at) - clock.monotonic()) if wake_at else None)
         for key, mask in ready:
             if mask & selectors.EVENT_WRITE:
                 self._children.flush(key.fileobj)
             if mask & selectors.EVENT_READ:
                 yield from key.data()
+        self._posting.deliver()
         if deadline is not None and clock.monotonic() >= deadline:
             yield on.Woke(
                 {
@@ -133,6 +137,10 @@ class Master:
                     for worker in self._children.workers.values()
                 }
             )
+
+    def _is_ready(self, serial: int) -> bool:
+        worker = self.arbiter.fleet.workers.get(serial)
+        return worker is not None and worker.state is WorkerState.READY
 
     def _read_signals(self) -> Iterator[on.AnyEvent]:
         for number in self._inbox.take():
