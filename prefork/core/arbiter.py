@@ -33,6 +33,9 @@ class Arbiter:
         self._queued: Policy | None = None
         self._was_complete = False
         self._stopping: str | None = None
+        self._is_quick = False
+        self._drain_at = NEVER
+        """STOPPING: when the workers are told."""
         self._exit_code = EXIT_OK
         self._is_listening = True
         self._expected = NEVER
@@ -50,6 +53,8 @@ class Arbiter:
     def next_deadline(self) -> float | None:
         """When to come back with `Woke` if nothing happens before; None if there is nothing to wait for."""
         self._expected = self.fleet.next_deadline()
+        if self._stopping is not None and self._is_listening:
+            self._expected = min(self._expected, self._drain_at)
         return None if self._expected == NEVER else self._expected
 
     def handle(self, event: on.AnyEvent, now: float) -> list[do.Action]:
@@ -67,6 +72,8 @@ class Arbiter:
                 self._reload(event.policy)
             case on.ScaleAsked():
                 self._scale(event.by)
+            case on.ParkAsked():
+                self._park()
             case on.ZygoteReady() | on.ZygoteFailed() | on.ZygoteDeaf() | on.ZygoteExited():
                 if (gen := fleet.gens.get(event.gen)) is not None:
                     self._hear_zygote(gen, event)
@@ -156,26 +163,36 @@ class Arbiter:
 
     def _stop(self, event: on.StopAsked) -> None:
         if self._stopping is None:
-            self._begin_stop(event.reason, EXIT_OK, quick=event.quick)
-            return
-        for worker in list(self.fleet.workers.values()):
-            self.fleet.quit(worker, "asked to stop again")
+            delay_s = 0.0 if event.quick or not self.fleet.was_ready else self.fleet.policy.shutdown_delay_s
+            self._begin_stop(event.reason, EXIT_OK, quick=event.quick, delay_s=delay_s)
+        elif self._is_listening:  # it was to begin later
+            self._is_quick = True
+            self._drain_at = self.fleet.now
+        else:
+            for worker in list(self.fleet.workers.values()):
+                self.fleet.quit(worker, "asked to stop again")
 
-    def _begin_stop(self, reason: str, code: int, *, quick: bool) -> None:
+    def _begin_stop(self, reason: str, code: int, *, quick: bool, delay_s: float = 0.0) -> None:
         fleet = self.fleet
         self._stopping = reason
+        self._is_quick = quick
+        self._drain_at = fleet.now + delay_s
         self._exit_code = code
         self._queued = fleet.rollout = None
-        fleet.report("info", "stopping", reason=reason)
+        later = {"drain_in_s": delay_s} if delay_s else {}
+        fleet.report("info", "stopping", reason=reason, **later)
+        for gen in fleet.gens.values():
+            fleet.dismiss(gen)
+
+    def _drain_everyone(self, reason: str) -> None:
+        fleet = self.fleet
         for worker in list(fleet.workers.values()):
-            if quick or worker.state is WorkerState.BOOTING:
+            if self._is_quick or worker.state is WorkerState.BOOTING:
                 fleet.quit(worker, reason)
             elif worker.state is WorkerState.DRAINING:
                 fleet.tell_last(worker, reason)
             else:
                 fleet.drain(worker, reason, last=True)
-        for gen in fleet.gens.values():
-            fleet.dismiss(gen)
 
     def _reload(self, policy: Policy) -> None:
         fleet = self.fleet
@@ -189,7 +206,7 @@ class Arbiter:
 
     def _scale(self, by: int) -> None:
         fleet = self.fleet
-        if self._stopping is not None:
+        if self._stopping is not None or (fleet.parked and by < 0):
             return
         wanted = min(max(1, fleet.target + by), fleet.room_for())
         if wanted == fleet.target:
@@ -202,6 +219,12 @@ class Arbiter:
             return
         fleet.retarget(wanted)
         fleet.report("info", "scale", workers=fleet.target)
+
+    def _park(self) -> None:
+        fleet = self.fleet
+        if self._stopping is None and fleet.was_ready and not fleet.parked:
+            fleet.report("info", "draining all workers", workers=fleet.target)
+            fleet.park("WINCH")
 
     # what children say
 
@@ -266,9 +289,12 @@ class Arbiter:
                 if worker.state is WorkerState.BOOTING:
                     self._worker_ready(worker, event.boot_ms)
             case on.WorkerDraining():
+                worker.has_left = True
                 if is_in_rotation:
                     fleet.report("info", "worker leaves", **who(worker), reason=event.reason)
                     fleet.leave_alone(worker, event.reason)
+            case on.WorkerRetires():
+                fleet.retire(worker, event.reason)
             case on.WorkerFailed():
                 if worker.state is WorkerState.BOOTING:
                     worker.why = event.why
@@ -282,7 +308,7 @@ class Arbiter:
             case on.ForkRefused():
                 fleet.bury(worker, event.why, killed=False)
             case on.WorkerExited():
-                fleet.bury(worker, event.how, killed=event.killed)
+                fleet.bury(worker, event.how, killed=event.killed, lost=event.lost)
 
     def _worker_ready(self, worker: Worker, boot_ms: int) -> None:
         fleet = self.fleet
@@ -294,7 +320,7 @@ class Arbiter:
             "info", "worker ready", slot=worker.slot, gen=worker.gen, boot_ms=boot_ms, pid=worker.pid
         )
         slot = fleet.slots.get(worker.slot)
-        if slot is not None and slot.successor is worker:
+        if slot is not None and slot.successor is worker and not rollout.is_settling(fleet, slot):
             fleet.promote(slot)
 
     # towards the wish
@@ -321,7 +347,10 @@ class Arbiter:
 
     def _finish_stop(self) -> None:
         fleet = self.fleet
+        if self._drain_at > fleet.now:
+            return
         if self._is_listening:
+            self._drain_everyone(self._stopping or "")
             # The workers told to drain as the last ones empty the accept queue through their own copies.
             self._is_listening = False
             fleet.out.append(do.CloseListeners())

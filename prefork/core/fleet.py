@@ -38,11 +38,15 @@ class Fleet:
         self.workers: dict[int, Worker] = {}
         self.gens: dict[int, Generation] = {}
         self.rollout: Rollout | None = None
+        self.parked = 0
+        """How many workers there were before all were drained (WINCH); 0 if that did not happen."""
         self.was_ready = False
         """Has any worker ever been ready? Until then a failure is the start's, and ends it."""
         self.first_failure = ""
         """Why the first worker that failed did."""
         self._spread = spread
+        self._retirees: list[Worker] = []
+        """Who asked to be replaced, the longest waiting first."""
         self._rows = set(range(rows))
         self._serial = 0
         self._last_gen = 0
@@ -53,7 +57,7 @@ class Fleet:
 
     def is_complete(self) -> bool:
         """Does every slot have a ready worker of the generation it wants?"""
-        return len(self.slots) == self.target and all(slot.is_served() for slot in self.slots.values())
+        return 0 < len(self.slots) == self.target and all(slot.is_served() for slot in self.slots.values())
 
     def is_probing(self) -> bool:
         """Has every worker died young lately, so that the whole service counts as one slot?"""
@@ -76,8 +80,10 @@ class Fleet:
             deadline = min(deadline, worker.deadline, worker.beat_due)
         for gen in self.gens.values():
             deadline = min(deadline, gen.not_before if gen.state is ZygoteState.EXITED else gen.deadline)
+        if self.rollout is not None:
+            deadline = min(deadline, self.rollout.deadline)
         for slot in self.slots.values():
-            if self.was_ready and slot.is_vacant() and not slot.failed:
+            if self.was_ready and self._is_wanting(slot) and not slot.failed:
                 due = max(slot.not_before, self._not_before if self.is_probing() else 0.0)
                 # A slot that waits for something else than time must not make the master spin.
                 if due > self.now:
@@ -156,26 +162,44 @@ class Fleet:
             if index not in self.slots:
                 self.slots[index] = Slot(index, self.base_gen)
 
-    def retarget(self, workers: int) -> None:
+    def retarget(self, workers: int, reason: str = "scale-down") -> None:
         """Change how many; the highest slots go first."""
+        self.parked = 0
         self.target = workers
         for index in [index for index in self.slots if index >= workers]:
             slot = self.slots.pop(index)
             for worker in (slot.current, slot.successor):
                 if worker is not None:
-                    self.drain(worker, "scale-down")
+                    self.drain(worker, reason)
         self.add_slots()
+
+    def park(self, reason: str) -> None:
+        """Everybody drains and nobody follows; connections wait in the backlog."""
+        parked = self.target
+        self.retarget(0, reason)
+        self.parked = parked
+
+    def retire(self, worker: Worker, reason: str) -> None:
+        """It asked to be replaced: when its turn comes."""
+        if worker.retiring or worker.state not in (WorkerState.BOOTING, WorkerState.READY):
+            return
+        worker.retiring = reason
+        self._retirees.append(worker)
+        self.report("info", "worker retires", **who(worker), reason=reason)
 
     def fill(self, slot: Slot) -> None:
         """Fork what this slot lacks, if it may fork now."""
         gen = self.gens.get(slot.gen)
-        if slot.failed or slot.successor is not None or gen is None or gen.state is not ZygoteState.READY:
+        if slot.current is None and slot.successor is not None and slot.successor.state is WorkerState.READY:
+            self.promote(slot)  # it was settling, or its promotion was near: nobody else is here now
+        if slot.failed or gen is None or gen.state is not ZygoteState.READY:
+            return
+        if not self._is_wanting(slot) or slot.not_before > self.now:
             return
         if slot.current is not None:
-            if slot.current.gen != slot.gen:
-                slot.successor = self._fork(slot)
+            slot.successor = self._fork(slot)
             return
-        if slot.not_before > self.now or (slot.streak and not self.was_ready):
+        if slot.streak and not self.was_ready:
             return
         if self.is_probing() and (self._not_before > self.now or self._is_anyone_trying()):
             return
@@ -186,7 +210,7 @@ class Fleet:
         old, slot.current, slot.successor = slot.current, slot.successor, None
         slot.forgive()
         if old is not None:
-            self.drain(old, "reload")
+            self.drain(old, "reload" if old.gen != slot.gen else old.retiring)
 
     def settle(self, worker: Worker) -> None:
         """It has lived for min-uptime: its slot and the service are forgiven."""
@@ -200,6 +224,7 @@ class Fleet:
         if worker.state not in (WorkerState.BOOTING, WorkerState.READY):
             return
         graceful_s = worker.policy.graceful_timeout_s
+        worker.has_left = worker.state is WorkerState.BOOTING
         worker.become(WorkerState.DRAINING, self.now + graceful_s)
         self.out.append(do.DrainWorker(worker.serial, reason, graceful_s, last))
 
@@ -208,11 +233,19 @@ class Fleet:
         graceful_s = max(0.0, worker.deadline - self.now)
         self.out.append(do.DrainWorker(worker.serial, reason, graceful_s, last=True))
 
+    def leave(self, worker: Worker, reason: str) -> None:
+        """It is not wanted any more: what it serves already is answered, what only boots ends at once."""
+        if worker.state is WorkerState.BOOTING:
+            self.quit(worker, reason)
+        else:
+            self.drain(worker, reason)
+
     def quit(self, worker: Worker, reason: str) -> None:
         """Ask it to end at once."""
         if worker.state is WorkerState.KILLED:
             return
         self.out.append(do.QuitWorker(worker.serial))
+        worker.has_left = True
         if worker.state is not WorkerState.DRAINING:
             worker.become(WorkerState.DRAINING, NEVER)
         worker.why = f"still there {QUICK_STOP_S:g} s after a quick stop ({reason})"
@@ -234,11 +267,12 @@ class Fleet:
     def leave_alone(self, worker: Worker, reason: str) -> None:
         """It drains of its own accord."""
         young = not worker.is_settled(self.now)
+        worker.has_left = True
         worker.become(WorkerState.DRAINING, self.now + worker.policy.graceful_timeout_s)
         self.vacate(worker, young=young, killed=False, why=reason)
 
-    def bury(self, worker: Worker, how: str, *, killed: bool) -> None:
-        """It was reaped."""
+    def bury(self, worker: Worker, how: str, *, killed: bool, lost: int = 0) -> None:
+        """It was reaped; `lost` requests went with it."""
         was, settled, why = worker.state, worker.is_settled(self.now), worker.why
         worker.become(WorkerState.EXITED, NEVER)
         del self.workers[worker.serial]
@@ -250,8 +284,9 @@ class Fleet:
         asked = was in (WorkerState.DRAINING, WorkerState.KILLED)
         # One line for a crash at boot, not one per worker.
         told = not self.was_ready and any(slot.streak for slot in self.slots.values())
+        fields: Fields = {**who(worker), "how": how} | ({"lost": lost} if lost else {})
         self.report(
-            "info" if asked else "debug" if told else "warning", "worker exited", **who(worker), how=how
+            "info" if asked and not lost else "debug" if told else "warning", "worker exited", **fields
         )
         if not asked:
             why = f"{why} ({how})" if why else how
@@ -266,8 +301,9 @@ class Fleet:
             slot.successor = None
         else:
             slot.current = None
-        if self.rollout is not None and worker.gen == self.rollout.gen and young:
-            self.rollout.failure = self.rollout.failure or f"a worker of the new generation failed: {why}"
+        rollout = self.rollout
+        if rollout is not None and worker.gen == rollout.gen and (young or not rollout.has_settled):
+            rollout.failure = rollout.failure or f"a worker of the new generation failed: {why}"
             return
         if not young:
             slot.forgive()
@@ -286,6 +322,28 @@ class Fleet:
     def report(self, level: do.Level, event: str, **fields: str | float) -> None:
         """A line for the log."""
         self.out.append(do.Report(level, event, dict(fields)))
+
+    def _is_wanting(self, slot: Slot) -> bool:
+        """Shall somebody be forked into it, as soon as that may be?"""
+        if slot.current is None or slot.successor is not None:
+            return slot.is_vacant()
+        return slot.current.gen != slot.gen or slot.current is self._find_retiree()
+
+    def _find_retiree(self) -> Worker | None:
+        """Whose turn it is: one at a time, and whoever asks young waits, lest an app that always asks fork without end.
+
+        Not during a rollout, which replaces everybody.
+        """
+        self._retirees = [
+            worker for worker in self._retirees if worker.state in (WorkerState.BOOTING, WorkerState.READY)
+        ]
+        if self.rollout is not None:
+            return None
+        for worker in self._retirees:
+            slot = self.slots.get(worker.slot)
+            if slot is not None and not slot.failed and worker.is_settled(self.now):
+                return worker
+        return None
 
     def _fork(self, slot: Slot) -> Worker | None:
         if not self._rows:

@@ -16,10 +16,12 @@ class Worker:
         "beat_floor",
         "deadline",
         "gen",
+        "has_left",
         "kills",
         "pid",
         "policy",
         "ready_at",
+        "retiring",
         "row",
         "serial",
         "slot",
@@ -44,6 +46,10 @@ class Worker:
         self.beat_due = now + FORK_GRACE_S
         """READY, DRAINING: its loop is stuck then. BOOTING and not forked yet: its zygote is."""
         self.why = ""
+        self.retiring = ""
+        """Why it asked to be replaced."""
+        self.has_left = False
+        """DRAINING: does it accept no more? By its own word, or because it never accepted."""
 
     def become(self, state: WorkerState, deadline: float) -> None:
         """The one place where a worker changes its state."""
@@ -124,11 +130,16 @@ class Generation:
 class Rollout:
     """A reload under way: slots are moved to `gen` a few at a time, the first one alone."""
 
-    __slots__ = ("failure", "gen", "is_canary_up", "policy")
+    __slots__ = ("deadline", "failure", "finish_by", "gen", "has_settled", "policy")
 
     def __init__(self, gen: int, policy: Policy) -> None:
         self.gen = gen
         self.policy = policy
-        self.is_canary_up = False
+        self.has_settled = False
+        """Has the canary been ready for long enough?"""
+        self.finish_by = NEVER
+        """Every slot is moved: workers that have not said by then that they left rotation are not waited for."""
+        self.deadline = NEVER
+        """When time alone takes it a step further."""
         self.failure = ""
         """Why it cannot go on; it is abandoned at the next step."""

@@ -17,9 +17,11 @@ from prefork.ipc import messages as say
 from prefork.master.children import Children, WorkerHandle, ZygoteHandle
 from prefork.master.posting import Posting
 from prefork.system import logs, processes
+from prefork.system.scoreboard import Scoreboard
 
 logger = logging.getLogger("prefork.master")
 
+REASON_MAX = 80
 READ_BYTES = 8192
 """How much is read of a worker in one turn of the loop: one that says much must not keep the others waiting."""
 LAST_READ_BYTES = 1024 * 1024
@@ -32,12 +34,18 @@ class Ear:
     """
 
     def __init__(
-        self, config: Config, children: Children, posting: Posting, has_served: Callable[[], bool]
+        self,
+        config: Config,
+        children: Children,
+        scoreboard: Scoreboard,
+        posting: Posting,
+        has_served: Callable[[], bool],
     ) -> None:
         self.app = say.Imported(where=config.app, interface=None, preloaded=False, why="", import_ms=0)
         """What the newest generation that imported said of the app."""
         self.boot_error: AppError | None = None
         self._children = children
+        self._scoreboard = scoreboard
         self._posting = posting
         self._has_served = has_served
         self._told: set[str] = set()
@@ -71,6 +79,8 @@ class Ear:
             how=processes.describe_status(status),
             clean=status == 0,
             killed=processes.was_killed(status),
+            # One that ended by itself has said what it cut.
+            lost=0 if status == 0 else self._scoreboard.in_flight(worker.row),
         )
 
     def read_zygote(self, zygote: ZygoteHandle) -> Iterator[on.AnyEvent]:
@@ -164,9 +174,9 @@ class Ear:
                 self.tell(message.message, message.hints, message.traceback, worker.gen)
                 yield on.WorkerFailed(worker.serial, message.message)
             case say.Draining():
-                yield on.WorkerDraining(worker.serial, logs.escape(message.reason)[:80])
+                yield on.WorkerDraining(worker.serial, _shorten(message.reason))
             case say.Retire():
-                yield on.WorkerRetires(worker.serial, logs.escape(message.reason)[:80])
+                yield on.WorkerRetires(worker.serial, _shorten(message.reason))
             case say.Post():
                 self._posting.take(worker, message)
             case say.Drained():
@@ -185,3 +195,7 @@ class Ear:
         if key not in self._told:
             self._told.add(key)
             logger.error("app failed to start: %s", message, extra={"gen": gen, "detail": traceback})
+
+
+def _shorten(reason: str) -> str:
+    return logs.escape(reason)[:REASON_MAX]

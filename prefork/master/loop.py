@@ -26,7 +26,7 @@ from prefork.master.hearing import Ear
 from prefork.master.performing import Performer
 from prefork.master.policy import policy_of
 from prefork.master.posting import Posting
-from prefork.system import clock, logs, signals, titles
+from prefork.system import clock, logs, processes, signals, titles
 from prefork.system.listeners import Listener
 from prefork.system.scoreboard import Scoreboard
 from prefork.system.spawning import Spawned
@@ -35,7 +35,7 @@ logger = logging.getLogger("prefork.master")
 
 SIGNALS = (
     signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR1,
-    signal.SIGUSR2, signal.SIGCHLD,
+    signal.SIGUSR2, signal.SIGWINCH, signal.SIGCHLD,
 )  # fmt: skip
 
 
@@ -64,7 +64,7 @@ class Master:
         self._selector.register(self._inbox, selectors.EVENT_READ, self._read_signals)
         self._children = Children(self._selector)
         self._posting = Posting(self._children, self._is_ready)
-        self._ear = Ear(config, self._children, self._posting, lambda: arbiter.fleet.was_ready)
+        self._ear = Ear(config, self._children, scoreboard, self._posting, lambda: arbiter.fleet.was_ready)
         self._performer = Performer(
             config,
             listeners,
@@ -156,6 +156,9 @@ class Master:
                     yield on.ScaleAsked(1)
                 case signal.SIGTTOU:
                     yield on.ScaleAsked(-1)
+                case signal.SIGWINCH:
+                    if not processes.is_in_terminal_foreground():  # else its window changed its size, no more
+                        yield on.ParkAsked()
                 case signal.SIGUSR1:
                     self._reopen_log()
                 case signal.SIGCHLD:

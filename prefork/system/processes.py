@@ -47,6 +47,20 @@ def die_with_parent(*, die: bool) -> None:
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL if die else 0)
 
 
+def is_in_terminal_foreground() -> bool:
+    """Does a terminal send us its signals (Ctrl-C, a change of its window)? See tty_ioctl(4), TIOCGPGRP."""
+    try:
+        fd = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:  # no controlling terminal
+        return False
+    try:
+        return os.tcgetpgrp(fd) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+
+
 def start_python(code: str, argv: list[str], pass_fd: int) -> int:
     """A fresh interpreter in a session of its own (the terminal's Ctrl-C is not for it), with one descriptor beside
     0, 1 and 2, and our environment. Returns its pid. Raises OSError.

@@ -43,6 +43,11 @@ class Scoreboard:
         for cell in range(start, start + ROW_NUMBERS):
             self.cells[cell] = 0
 
+    def in_flight(self, index: int) -> int:
+        """Requests that the writer of that row has begun and not answered."""
+        number: int = self.cells[index * ROW_NUMBERS + IN_FLIGHT]
+        return number
+
     def tick_s(self, index: int) -> float:
         """The last beat of that row in monotonic seconds, 0.0 for never."""
         tick_ns: int = self.cells[index * ROW_NUMBERS + TICK]

@@ -236,6 +236,7 @@ class Life:
             self._acceptor.finish()
         else:
             self._acceptor.pause()
+        self._channel.send(encode(say.Draining(order.reason)))
         self._service.drain()
         deadline = self._say_farewell(order)
         drained = loop.create_task(self._wait_drained())
@@ -303,7 +304,7 @@ class Life:
                     os.close(fd)
             elif isinstance(message, say.Deliver):
                 self._talker.hear(message)
-            else:
+            elif isinstance(message, say.Drain | say.Quit):
                 self._orders.put_nowait(message)
 
     def _orphaned(self) -> None:

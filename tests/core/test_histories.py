@@ -172,13 +172,191 @@ def test_a_reload_moves_one_slot_after_the_other_and_drains_only_behind_a_ready_
     world = make_world(workers=2)
     assert world.tell(on.ReloadAsked(Policy(workers=2))) == [do.StartZygote(2)]
     assert world.zygote_ready(2) == [do.ForkWorker(3, 0, 2, 2, 2)]
-    assert world.worker_ready(3) == [
-        do.DrainWorker(1, "reload", 30.0, False),
-        do.ForkWorker(4, 1, 2, 3, 2),
-    ]
-    assert world.worker_ready(4) == [do.DrainWorker(2, "reload", 30.0, False), do.DismissZygote(1)]
+    assert world.worker_ready(3) == []
+    assert world.pass_time(0.9) == [], "the canary has not settled"
+    assert world.pass_time(0.2) == [do.DrainWorker(1, "reload", 30.0, False), do.ForkWorker(4, 1, 2, 3, 2)]
+    assert world.worker_ready(4) == [do.DrainWorker(2, "reload", 30.0, False)]
+    assert world.leaves_rotation(1) == []
+    assert "reloaded" not in world.events(), "an old worker still accepts"
+    assert world.leaves_rotation(2) == [do.DismissZygote(1)]
     assert world.serving() == [(0, 2), (1, 2)]
     assert "reloaded" in world.events()
+
+
+def test_an_old_worker_that_cannot_say_that_it_left_delays_the_end_of_a_reload_by_a_second_only() -> None:
+    world = make_world(workers=1)
+    world.tell(on.ReloadAsked(Policy(workers=1, settle_s=0)))
+    world.zygote_ready(2)
+    assert world.worker_ready(2) == [do.DrainWorker(1, "reload", 30.0, False)]
+    assert world.pass_time(0.9) == []
+    assert world.pass_time(0.2) == [do.DismissZygote(1)]
+
+
+@pytest.mark.parametrize(
+    ("surge", "at_once"), [({"surge": 2}, 2), ({"surge": 0, "surge_percent": 60}, 3), ({"surge": 9}, 4)]
+)
+def test_after_the_canary_surge_slots_are_moved_at_the_same_time(surge: dict[str, int], at_once: int) -> None:
+    world = make_world(workers=5)
+    world.tell(on.ReloadAsked(Policy(workers=5, **surge)))
+    world.zygote_ready(2)
+    world.worker_ready(6)
+    assert set(world.booting) == set()
+    world.pass_time(1)
+    assert len(world.booting) == at_once
+    while world.booting:
+        world.worker_ready(min(world.booting))
+        assert len(world.booting) <= at_once
+    assert world.serving() == [(slot, 2) for slot in range(5)]
+
+
+@pytest.mark.parametrize("lived_s", [0.5, 2.5], ids=["dies young", "outlives min-uptime"])
+def test_a_canary_that_dies_before_it_has_settled_changes_nothing(lived_s: float) -> None:
+    world = make_world(workers=2)
+    world.tell(on.ReloadAsked(Policy(workers=2, settle_s=3, min_uptime_s=1)))
+    world.zygote_ready(2)
+    world.worker_ready(3)
+    world.pass_time(lived_s)
+    assert world.worker_exits(3) == [do.ForgetWorker(3), do.DismissZygote(2)]
+    assert world.told_to_go == set()
+    assert world.serving() == [(0, 1), (1, 1)]
+    assert "reload failed" in world.events()
+
+
+def test_a_settling_canary_takes_over_at_once_when_the_old_worker_dies() -> None:
+    world = make_world(workers=1)
+    world.tell(on.ReloadAsked(Policy(workers=1, settle_s=5)))
+    world.zygote_ready(2)
+    world.worker_ready(2)
+    world.worker_exits(1)
+    assert world.serving() == [(0, 2)]
+    assert world.booting == {}
+    world.pass_time(5)
+    assert "reloaded" in world.events()
+
+
+def test_a_settling_canary_of_an_abandoned_reload_answers_what_it_took() -> None:
+    world = make_world(workers=1)
+    world.tell(on.ReloadAsked(Policy(workers=1, settle_s=5)))
+    world.zygote_ready(2)
+    world.worker_ready(2)
+    world.zygotes.discard(2)
+    assert world.tell(on.ZygoteExited(2, "SIGKILL")) == [do.DrainWorker(2, "the reload failed", 30.0, False)]
+
+
+def test_a_worker_that_retires_drains_only_behind_a_ready_successor() -> None:
+    world = make_world(workers=2)
+    world.pass_time(5)
+    assert world.retires(1) == [do.ForkWorker(3, 0, 1, 2, 2)]
+    assert world.retires(1) == [], "asked once is enough"
+    assert world.worker_ready(3) == [do.DrainWorker(1, "max-requests", 30.0, False)]
+    assert world.worker_exits(1, "exit 0") == [do.ForgetWorker(1)]
+    assert world.serving() == [(0, 1), (1, 1)]
+
+
+def test_workers_retire_one_at_a_time_in_the_order_they_asked() -> None:
+    world = make_world(workers=3)
+    world.pass_time(5)
+    assert world.retires(2) == [do.ForkWorker(4, 1, 1, 3, 3)]
+    assert world.retires(1) == []
+    assert world.retires(3) == []
+    assert world.worker_ready(4) == [
+        do.DrainWorker(2, "max-requests", 30.0, False),
+        do.ForkWorker(5, 0, 1, 4, 3),
+    ]
+    assert world.worker_exits(1) == [do.ForgetWorker(1), do.ForkWorker(6, 2, 1, 0, 3)], (
+        "it died before its successor was ready: the next one's turn"
+    )
+
+
+def test_a_retiring_worker_serves_on_while_its_successors_fail() -> None:
+    world = make_world(workers=1, max_restarts=3)
+    world.pass_time(5)
+    world.retires(1)
+    for serial in range(2, 6):
+        assert world.worker_exits(serial) == [do.ForgetWorker(serial)], "it backs off"
+        world.pass_time(1)
+    assert "slot failed" in world.events()
+    assert world.serving() == [(0, 1)]
+    assert world.worker_exits(1) == [do.ForgetWorker(1), do.ForkWorker(6, 0, 1, 0, 1)]
+
+
+def test_an_app_that_always_asks_to_retire_forks_once_in_min_uptime() -> None:
+    world = make_world(workers=1, min_uptime_s=1)
+    for _ in range(100):
+        for serial in world.ready - world.told_to_go:
+            world.retires(serial)
+        world.pass_time(0.1)
+        for serial in list(world.booting):
+            world.worker_ready(serial)
+    assert world.forks <= 11
+
+
+def test_a_worker_that_retires_during_a_reload_is_replaced_by_the_reload() -> None:
+    world = make_world(workers=2)
+    world.pass_time(5)
+    world.tell(on.ReloadAsked(Policy(workers=2)))
+    world.zygote_ready(2)
+    assert world.retires(2) == []
+    world.boot_all()
+    assert world.forks == 4
+    assert world.serving() == [(0, 2), (1, 2)]
+
+
+def test_parked_nobody_serves_the_listener_stays_and_a_reload_brings_everyone_back() -> None:
+    world = make_world(workers=2)
+    world.tell(on.ScaleAsked(1))
+    world.boot_all()
+    assert world.tell(on.ParkAsked()) == [do.DrainWorker(s, "WINCH", 30.0, False) for s in (1, 2, 3)]
+    assert world.tell(on.ParkAsked()) == []
+    assert world.tell(on.ScaleAsked(-1)) == []
+    world.everyone_obeys()
+    world.pass_time(100)
+    assert (world.alive, world.is_listening) == ({}, True)
+    assert world.arbiter.state() is ServiceState.DEGRADED
+    world.tell(on.ReloadAsked(Policy(workers=2)))
+    world.boot_all()
+    assert world.serving() == [(0, 2), (1, 2), (2, 2)]
+
+
+def test_parked_scaling_up_counts_from_zero() -> None:
+    world = make_world(workers=3)
+    world.tell(on.ParkAsked())
+    assert world.tell(on.ScaleAsked(1)) == [do.ForkWorker(4, 0, 1, 3, 1)]
+    assert world.tell(on.ScaleAsked(1)) == [do.ForkWorker(5, 1, 1, 4, 2)]
+
+
+def test_a_graceful_stop_with_a_delay_serves_until_it_is_over_and_forks_nobody() -> None:
+    world = make_world(workers=2, shutdown_delay_s=5)
+    world.pass_time(5)
+    assert world.tell(on.StopAsked(quick=False, reason="SIGTERM")) == [do.DismissZygote(1)]
+    assert world.arbiter.state() is ServiceState.STOPPING
+    world.pass_time(2)
+    assert world.worker_exits(2) == [do.ForgetWorker(2)]
+    assert world.pass_time(2.9) == []
+    assert world.pass_time(0.2) == [do.DrainWorker(1, "SIGTERM", 30.0, True), do.CloseListeners()]
+
+
+def test_a_second_stop_cuts_the_delay_short() -> None:
+    world = make_world(workers=1, shutdown_delay_s=60)
+    world.tell(on.StopAsked(quick=False, reason="SIGTERM"))
+    world.pass_time(1)
+    assert world.tell(on.StopAsked(quick=False, reason="SIGTERM")) == [
+        do.QuitWorker(1),
+        do.CloseListeners(),
+    ]
+
+
+def test_a_quick_stop_knows_no_delay() -> None:
+    world = make_world(workers=1, shutdown_delay_s=60)
+    assert do.QuitWorker(1) in world.tell(on.StopAsked(quick=True, reason="SIGINT"))
+
+
+def test_requests_that_died_with_their_worker_are_counted_in_the_log() -> None:
+    world = make_world(workers=2)
+    world.alive.pop(1)
+    world.ready.discard(1)
+    world.tell(on.WorkerExited(1, "SIGKILL", clean=False, killed=True, lost=3))
+    assert [r.fields["lost"] for r in world.reports if r.event == "worker exited"] == [3]
 
 
 @pytest.mark.parametrize(
@@ -224,6 +402,7 @@ def test_a_worker_that_fails_in_the_middle_of_the_roll_rolls_everything_back() -
     world.tell(on.ReloadAsked(Policy(workers=3)))
     world.zygote_ready(2)
     world.worker_ready(4)
+    world.pass_time(1)
     world.worker_exits(5)
     assert "reload failed" in world.events()
     world.boot_all()
@@ -260,9 +439,9 @@ def test_scaling_down_takes_the_highest_slot_and_stops_at_one() -> None:
 def test_a_graceful_stop_drains_everyone_as_the_last_and_then_exits_0() -> None:
     world = make_world(workers=2)
     assert world.tell(on.StopAsked(quick=False, reason="SIGTERM")) == [
+        do.DismissZygote(1),
         do.DrainWorker(1, "SIGTERM", 30.0, True),
         do.DrainWorker(2, "SIGTERM", 30.0, True),
-        do.DismissZygote(1),
         do.CloseListeners(),
     ]
     world.everyone_obeys()

@@ -11,10 +11,22 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from prefork.core import events as on
 from prefork.core.policy import OVERSLEPT_S, Policy
 from prefork.core.records import NEVER
+from prefork.core.rollout import count_surge
 from prefork.core.states import WorkerState, ZygoteState
 from tests.core.world import World
 
-COUNTS = st.integers(1, 4)
+IN_ROTATION = (WorkerState.BOOTING, WorkerState.READY)
+POLICIES = st.builds(
+    Policy,
+    workers=st.integers(1, 4),
+    timeout_s=st.just(10.0),
+    boot_timeout_s=st.just(5.0),
+    graceful_timeout_s=st.just(8.0),
+    settle_s=st.sampled_from([0.0, 1.0, 7.0]),
+    surge=st.integers(0, 3),
+    surge_percent=st.sampled_from([0, 50]),
+    shutdown_delay_s=st.sampled_from([0.0, 0.0, 3.0]),
+)
 
 
 def pick(data: st.DataObject, of: set[int]) -> int:
@@ -24,9 +36,9 @@ def pick(data: st.DataObject, of: set[int]) -> int:
 class AnyHistory(RuleBasedStateMachine):
     """Everything that can happen to a service, at any moment."""
 
-    @initialize(workers=COUNTS, is_up=st.sampled_from([True, True, True, False]))
-    def begin(self, workers: int, is_up: bool) -> None:
-        self.world = World(Policy(workers=workers, timeout_s=10, boot_timeout_s=5, graceful_timeout_s=8))
+    @initialize(policy=POLICIES, is_up=st.sampled_from([True, True, True, False]))
+    def begin(self, policy: Policy, is_up: bool) -> None:
+        self.world = World(policy)
         if is_up:
             self.world.start()
         else:
@@ -122,12 +134,27 @@ class AnyHistory(RuleBasedStateMachine):
         if expected is not None and world.now - expected > OVERSLEPT_S:
             assert not innocent & world.dumped, "blamed for our own sleep"
 
-    @rule(workers=COUNTS)
-    def reload(self, workers: int) -> None:
+    @rule(policy=POLICIES)
+    def reload(self, policy: Policy) -> None:
         if not self.is_over():
-            self.world.tell(
-                on.ReloadAsked(Policy(workers=workers, timeout_s=10, boot_timeout_s=5, graceful_timeout_s=8))
-            )
+            self.world.tell(on.ReloadAsked(policy))
+
+    @precondition(lambda self: self.world.alive)
+    @rule(data=st.data())
+    def worker_retires(self, data: st.DataObject) -> None:
+        self.world.retires(pick(data, set(self.world.alive)))
+
+    @precondition(lambda self: self.world.polling)
+    @rule(data=st.data())
+    def worker_leaves_rotation(self, data: st.DataObject) -> None:
+        going = self.world.polling & self.world.told_to_go
+        if going:
+            self.world.leaves_rotation(pick(data, going))
+
+    @rule()
+    def park(self) -> None:
+        if not self.is_over():
+            self.world.tell(on.ParkAsked())
 
     @rule(by=st.sampled_from([1, -1]))
     def scale(self, by: int) -> None:
@@ -155,7 +182,34 @@ class AnyHistory(RuleBasedStateMachine):
 
     @invariant()
     def at_least_one_worker_is_wanted(self) -> None:
-        assert self.world.arbiter.fleet.target >= 1
+        fleet = self.world.arbiter.fleet
+        assert fleet.target >= 1 or fleet.parked >= 1
+
+    @invariant()
+    def retiring_and_reloading_never_dip_below_who_was_there(self) -> None:
+        for slot in () if self.world.is_stopping else self.world.arbiter.fleet.slots.values():
+            if slot.successor is not None and slot.successor.state is not WorkerState.READY:
+                assert slot.current is None or slot.current.state in IN_ROTATION, "drained too early"
+
+    @invariant()
+    def one_worker_retires_at_a_time(self) -> None:
+        fleet = self.world.arbiter.fleet
+        if fleet.rollout is None:
+            retiring = [
+                slot
+                for slot in fleet.slots.values()
+                if slot.successor and slot.current and slot.successor.gen == slot.current.gen
+            ]
+            assert len(retiring) <= 1
+
+    @invariant()
+    def at_most_surge_slots_move_at_the_same_time(self) -> None:
+        fleet = self.world.arbiter.fleet
+        if (rollout := fleet.rollout) is not None:
+            moving = [
+                slot for slot in fleet.slots.values() if slot.gen == rollout.gen and not slot.is_served()
+            ]
+            assert len(moving) <= (count_surge(rollout.policy, fleet.target) if rollout.has_settled else 1)
 
     @invariant()
     def no_two_rollouts(self) -> None:
@@ -193,6 +247,8 @@ class AnyHistory(RuleBasedStateMachine):
         failed = {slot.index for slot in fleet.slots.values() if slot.failed}
         expected = [(slot, fleet.base_gen) for slot in range(fleet.target) if slot not in failed]
         assert not world.is_stopping, "a stop that never ends"
+        assert fleet.rollout is None, "a reload that never ends"
+        assert not [w for w in fleet.workers.values() if w.retiring], "somebody asked in vain"
         assert world.serving() == expected
         assert fleet.next_deadline() <= NEVER
 

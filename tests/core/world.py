@@ -8,9 +8,11 @@ from prefork.core import actions as do
 from prefork.core import events as on
 from prefork.core.arbiter import Arbiter
 from prefork.core.policy import Policy
+from prefork.core.records import NEVER
 from prefork.core.states import WorkerState
 
 QUIET = (do.Report,)
+RETIRES = {"max-requests"}
 
 
 class World:
@@ -25,6 +27,10 @@ class World:
         self.booting: dict[int, do.ForkWorker] = {}
         self.alive: dict[int, do.ForkWorker] = {}
         self.ready: set[int] = set()
+        self.polling: set[int] = set()
+        """Who accepts."""
+        self.asked: set[int] = set()
+        """Who asked to be replaced."""
         self.told_to_go: set[int] = set()
         self.dumped: set[int] = set()
         self.killed: set[int] = set()
@@ -54,12 +60,20 @@ class World:
         self.boot_all()
 
     def boot_all(self) -> None:
-        """Everything that boots succeeds, again and again until nothing boots."""
-        while (self.importing or self.booting) and self.exit_code is None:
+        """Everything that boots succeeds, canaries settle, whoever drains says so: until nothing of it is left."""
+        while self.exit_code is None:
             for gen in list(self.importing):
                 self.zygote_ready(gen)
             for serial in list(self.booting):
                 self.worker_ready(serial)
+            for serial in sorted(self.polling & self.told_to_go):
+                self.leaves_rotation(serial)
+            if self.importing or self.booting:
+                continue
+            rollout = self.arbiter.fleet.rollout
+            if rollout is None or rollout.deadline == NEVER:
+                return
+            self.pass_time(max(0.0, rollout.deadline - self.now))
 
     def zygote_ready(self, gen: int) -> list[do.Action]:
         self.importing.discard(gen)
@@ -69,8 +83,17 @@ class World:
         forked = self.fork_confirmed(serial)
         del self.booting[serial]
         self.ready.add(serial)
+        self.polling.add(serial)
         self.ticks[serial] = self.now
         return [*forked, *self.tell(on.WorkerReady(serial, boot_ms=5))]
+
+    def leaves_rotation(self, serial: int) -> list[do.Action]:
+        self.polling.discard(serial)
+        return self.tell(on.WorkerDraining(serial, "as told"))
+
+    def retires(self, serial: int, reason: str = "max-requests") -> list[do.Action]:
+        self.asked.add(serial)
+        return self.tell(on.WorkerRetires(serial, reason))
 
     def fork_confirmed(self, serial: int) -> list[do.Action]:
         self.confirmed.add(serial)
@@ -80,6 +103,7 @@ class World:
         self.alive.pop(serial)
         self.booting.pop(serial, None)
         self.ready.discard(serial)
+        self.polling.discard(serial)
         self.stuck.discard(serial)
         return self.tell(on.WorkerExited(serial, how, clean=how == "exit 0", killed=killed))
 
@@ -136,7 +160,7 @@ class World:
                 self.booting[serial] = self.alive[serial] = action
             case do.DrainWorker(serial, reason):
                 self.must_be_alive(serial)
-                if reason == "reload":
+                if reason == "reload" or (serial in self.asked - self.told_to_go and reason in RETIRES):
                     slot = self.alive[serial].slot
                     heirs = [s for s in self.ready if s != serial and self.alive[s].slot == slot]
                     assert heirs, "an old worker drains before its successor is READY"

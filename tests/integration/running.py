@@ -246,6 +246,12 @@ class Running:
             titles = [read_title(process) for process in self.find_processes()]
             raise NotInTimeError(f"{error}; there are {titles}\n{self.log}") from None
 
+    def wait_until_draining(self, count: int, timeout_s: float = WAIT_TIMEOUT_S) -> None:
+        """So many workers were told to go and have heard it."""
+        wait_until(
+            lambda: len(self.find_role("worker", "draining")) == count, f"{count} draining workers", timeout_s
+        )
+
     def find_zombies(self) -> list[psutil.Process]:
         with suppress(psutil.NoSuchProcess):
             return [child for child in self.master.children(recursive=True) if is_zombie(child)]

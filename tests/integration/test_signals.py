@@ -27,7 +27,7 @@ def test_term_answers_what_is_in_flight_what_is_fresh_and_what_was_idle(start: S
         assert idle.request("/").status == 200
         in_flight.send(b"GET /?s=1 HTTP/1.1\r\nHost: test\r\n\r\n")
         running.signal(signal.SIGTERM)
-        running.wait_for_record("stopping")
+        running.wait_until_draining(2)
 
         late = [fresh.request("/"), idle.request("/")]
         slow = in_flight.read_response()
@@ -263,3 +263,33 @@ def wait_until_taken(running: Running) -> None:
         ),
         "an accepted connection",
     )
+
+
+def test_winch_drains_everyone_and_the_listener_waits_for_the_next_reload(start: Start) -> None:
+    running = start("hello_asgi:app", "--workers", "2")
+    running.signal(signal.SIGWINCH)
+    wait_until(lambda: not running.workers, "every worker gone")
+    with Connection(running.address) as waiting:
+        waiting.send(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
+        running.signal(signal.SIGHUP)
+        assert waiting.read_response().status == 200
+    running.wait_workers(2)
+
+
+def test_a_window_that_changes_its_size_drains_nobody(start: Start) -> None:
+    running = start("hello_asgi:app", "--workers", "2", terminal=True)
+    for _ in range(3):
+        running.signal(signal.SIGWINCH)
+        running.signal(signal.SIGUSR1)
+        running.wait_for_record("no log file to reopen")
+    assert not running.find_records("draining all workers")
+
+
+def test_a_stop_with_a_delay_accepts_until_it_is_over(start: Start) -> None:
+    running = start("hello_asgi:app", "--workers", "2", "--shutdown-delay", "1s")
+    begun = time.monotonic()
+    running.signal(signal.SIGTERM)
+    running.wait_for_record("stopping")
+    assert running.get().status == 200
+    assert running.wait_exit() == 0
+    assert time.monotonic() - begun >= 1
