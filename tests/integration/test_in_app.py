@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import threading
 import time
@@ -130,7 +131,7 @@ def test_a_hook_that_does_not_end_is_cancelled_in_time(
 
     running.signal(number)
 
-    assert running.wait_exit(QUICK_S) == 0
+    assert running.wait_exit(2 + QUICK_S) == 0
     cancelled = running.find_records("shutdown hook cancelled, its time was over")
     assert [record.fields["hook"] for record in cancelled] == ["told_too"] * 2
     assert not running.find_records("worker killed"), running.log
@@ -201,6 +202,77 @@ def test_a_worker_that_waits_for_the_word_can_be_stopped(start: Start, tmp_path:
     assert running.stop() == 0
 
 
+# retire, and recycling
+
+
+def check_replacements(running: Running) -> None:
+    """Whoever left had asked, and was gone only after its successor in its slot was ready."""
+    events = [(r.event, r.fields.get("slot"), r.fields.get("pid")) for r in running.records]
+    asked = [event for event in events if event[0] == "worker retires"]
+    for _, slot, pid in asked:
+        begun = events.index(("worker retires", slot, pid))
+        if ("worker exited", slot, pid) in events:
+            ended = events.index(("worker exited", slot, pid))
+            assert ("worker ready", slot) in [event[:2] for event in events[begun:ended]], running.log
+    exited = {event[2] for event in events if event[0] == "worker exited"}
+    assert exited <= {pid for _, _, pid in asked}
+
+
+def test_who_retires_is_replaced_first_and_told_its_own_words(start: Start) -> None:
+    running = start("speaking:app", "--workers", "2", "--min-uptime", "0.1")
+
+    with Load(running.address, lambda response: response.status == 200) as load:
+        for count in range(1, 4):
+            for _ in range(3):  # asking again changes nothing
+                assert ask(running, "/retire?reason=" + quote("cache is\npoisoned")) is True
+            running.wait_for_record("worker exited", count=count)
+    assert load.report.lost == 0, load.report
+    assert {hook["reason"] for hook in read_told(running, told="sync")} == {"cache is\\npoisoned"}
+    running.wait_workers(2)
+    check_replacements(running)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--max-requests", "300", "--max-requests-jitter", "100"), "max-requests"),
+        (("--max-age", "1s"), "max-age"),
+    ],
+)
+def test_recycling_under_load_loses_nothing_and_capacity_never_dips(
+    start: Start, options: tuple[str, ...], reason: str
+) -> None:
+    running = start("speaking:app", "--workers", "3", "--min-uptime", "0.1", *options)
+
+    with (
+        Load(running.address, lambda response: response.status == 200, threads=3) as kept,
+        Load(running.address, lambda response: response.status == 200, keep_alive=False, threads=3) as fresh,
+    ):
+        fewest = 3
+        while len(running.find_records("worker exited")) < 6:
+            fewest = min(fewest, len(running.ready_workers))
+    assert (kept.report.lost, fresh.report.lost) == (0, 0), (kept.report, fresh.report)
+    assert fewest == 3
+    assert {r.fields["reason"] for r in running.find_records("worker retires")} == {reason}
+    assert {hook["reason"] for hook in read_told(running, told="sync")} == {reason}
+    check_replacements(running)
+    assert running.stop() == 0
+
+
+def test_a_worker_that_holds_too_much_memory_of_its_own_is_replaced(start: Start) -> None:
+    running = start("speaking:app", "--workers", "2", "--max-memory", "200M", "--min-uptime", "0.1")
+
+    grown = ask(running, "/grow?megabytes=250")
+
+    record = running.wait_for_record("worker retires")
+    assert int(record.fields["slot"]) == grown
+    assert re.fullmatch(r"max-memory 2[5-9]\dM of 200M", record.fields["reason"])
+    running.wait_for_record("worker exited", pid=record.fields["pid"])
+    running.wait_workers(2)
+    assert len(running.find_records("worker retires")) == 1
+    check_replacements(running)
+
+
 # send and on_message
 
 
@@ -268,8 +340,8 @@ def test_a_worker_that_does_not_read_costs_nobody_anything(start: Start) -> None
         most = max(most, running.master.memory_info().rss)
     assert answers, "50 MB were taken"
     assert asked >= 3
-    assert slowest_s < 0.5
-    assert most - before < 8 * 2**20
+    assert slowest_s < 2, "the master answers meanwhile"
+    assert (most - before) / 2**20 < 16, "MB more"
     stopped.resume()
     assert running.find_records("messages dropped")
     ask_until_heard(running)

@@ -9,6 +9,7 @@ from urllib.parse import parse_qs
 
 import prefork
 
+HELD = []
 HOOK = os.environ.get("HOOK", "")
 
 
@@ -70,6 +71,8 @@ async def answer(path, query):
         return prefork.retire(query.get("reason", "asked"))
     if path == "/flood":
         return await flood(int(query["size"]), float(query["megabytes"]))
+    if path == "/grow":
+        HELD.append(b"x" * (int(query["megabytes"]) * 2**20))
     if path == "/sleep":
         await asyncio.sleep(float(query["s"]))
     return prefork.worker.slot
