@@ -366,3 +366,23 @@ def ask_until_heard(running: Running) -> None:
         return {line["slot"] for line in read_told(running, "heard")} == {0, 1, 2}
 
     wait_until(look, "a message in every worker")
+
+
+def test_the_example_forgets_everywhere_at_once(start: Start) -> None:
+    example = Path(__file__).parents[2] / "conf" / "examples" / "shared_cache.py"
+    running = start(str(example), "--workers", "2", "--wait-ready", "--min-uptime", "0.1")
+    first = {running.get().body for _ in range(20)}
+
+    def has_forgotten() -> bool:  # prices change with the second
+        with Connection(running.address) as connection:
+            connection.request(method="POST")
+        return not first & {running.get().body for _ in range(20)}
+
+    wait_until(has_forgotten, "another price everywhere")
+    with Connection(running.address) as connection:
+        connection.request(method="DELETE")
+    running.wait_for_record("worker retires", reason="its cache is beyond repair")
+    running.wait_for_record("worker ready", count=3)
+    assert running.stop() == 0
+    assert "goes: its cache is beyond repair" in running.output
+    assert "goes: SIGTERM" in running.output
