@@ -139,6 +139,18 @@ def test_a_hook_that_does_not_end_is_cancelled_in_time(
     assert len(read_told(running, "lifespan")) == 2
 
 
+def test_a_second_term_does_not_wait_for_hooks(start: Start) -> None:
+    running = start("speaking:app", env={"HOOK": "hangs"})
+    running.signal(signal.SIGTERM)
+    wait_until(lambda: read_told(running, told="async"), "the hook")
+
+    running.signal(signal.SIGTERM)
+
+    assert running.wait_exit(QUICK_S) == 0
+    assert not running.find_records("worker killed"), running.log
+    assert read_told(running, "lifespan")
+
+
 # ready
 
 
