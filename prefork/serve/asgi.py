@@ -13,6 +13,7 @@ from prefork.serve.asgi_exchange import AsgiExchange
 from prefork.serve.http import HttpConnection
 from prefork.serve.http_service import HttpService
 from prefork.serve.lifespan import App, Lifespan
+from prefork.serve.service import Counters
 from prefork.serve.settings import ServeSettings
 from prefork.serve.stepping import make_stepper
 
@@ -20,8 +21,14 @@ from prefork.serve.stepping import make_stepper
 class AsgiService(HttpService):
     """Implements `service.Service` for `async app(scope, receive, send)`."""
 
-    def __init__(self, app: App, settings: ServeSettings, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(settings, loop)
+    def __init__(
+        self,
+        app: App,
+        settings: ServeSettings,
+        loop: asyncio.AbstractEventLoop,
+        counters: Counters | None = None,
+    ) -> None:
+        super().__init__(settings, loop, counters)
         self.app = app
         self.root_path = settings.root_path
         self.raw_root_path = settings.root_path.encode("utf-8")

@@ -1,8 +1,11 @@
-"""Who is at either end of a connection, in the words of an ASGI scope."""
+"""Who is at either end of a connection, in the words of an ASGI scope, and whether the other one has spoken."""
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import struct
+import termios
 
 Client = tuple[str, int] | None
 """Address and port; None on a unix socket, whose clients have neither."""
@@ -20,3 +23,19 @@ def name_ends(transport: asyncio.Transport) -> tuple[Client, Server]:
     if isinstance(own, bytes):  # an abstract unix socket
         own = own.decode("utf-8", "surrogateescape")
     return client, (own, None) if own else None
+
+
+def has_unread(transport: asyncio.Transport) -> bool:
+    """Did the client send something that the loop has not read yet? See tcp(7), FIONREAD.
+
+    A loop that did not run for a while (a call that blocks it, a stopped process) looks at its timers before it has
+    seen what came meanwhile; to close such a connection as silent would reset it.
+    """
+    sock = transport.get_extra_info("socket")
+    if sock is None:
+        return False
+    try:
+        answer = fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4))
+    except (OSError, ValueError):
+        return False
+    return bool(struct.unpack("i", answer)[0])

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, cast
 
 import httptools
 
-from prefork.serve.ends import Client, Server, name_ends
+from prefork.serve.ends import Client, Server, has_unread, name_ends
 from prefork.serve.exchange import Exchange, Phase
 from prefork.serve.reader import PIECE_BYTES, Refusal, RequestReader
 from prefork.serve.response import render_refusal
+from prefork.serve.service import IN_FLIGHT, REQUESTS
 from prefork.serve.write_gate import WriteGate
 
 if TYPE_CHECKING:
@@ -137,13 +138,13 @@ class HttpConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the end is the end
         self._feed = _discard
         service = self.service
-        service.counters.in_flight -= len(self._queue)
+        service.cells[IN_FLIGHT] -= len(self._queue)
         self._queue.clear()
         exchange = self.exchange
         if exchange is not None:
             self.exchange = None
             if not self._dropping:
-                service.counters.in_flight -= 1
+                service.cells[IN_FLIGHT] -= 1
             exchange.gone = True
             exchange.lose()
         self.gate.open()
@@ -173,7 +174,7 @@ class HttpConnection(asyncio.Protocol):
         else:
             self.spare = None
         self._queue.append(exchange)
-        self.service.counters.in_flight += 1
+        self.service.cells[IN_FLIGHT] += 1
         return exchange
 
     def may_keep_alive(self, exchange: Exchange) -> bool:
@@ -188,9 +189,9 @@ class HttpConnection(asyncio.Protocol):
 
     def finish(self, exchange: Exchange) -> None:
         """The exchange's response is complete: count it, and go on or close."""
-        counters = self.service.counters
-        counters.in_flight -= 1
-        counters.requests += 1
+        cells = self.service.cells
+        cells[IN_FLIGHT] -= 1
+        cells[REQUESTS] += 1
         self._served = True
         self._since = self.service.clock.now
         if exchange.closing:
@@ -337,7 +338,7 @@ class HttpConnection(asyncio.Protocol):
         if broken is not None and not broken.body_complete:
             if broken in self._queue:
                 self._queue.remove(broken)
-                self.service.counters.in_flight -= 1
+                self.service.cells[IN_FLIGHT] -= 1
             elif broken is self.exchange:
                 self._break_off(broken)
                 return
@@ -352,7 +353,7 @@ class HttpConnection(asyncio.Protocol):
         if self._dropping:
             self._close(linger=True)
             return
-        self.service.counters.in_flight -= 1
+        self.service.cells[IN_FLIGHT] -= 1
         exchange.lose()
         if phase is Phase.AWAITED or phase is Phase.HEAD:
             self._send_refusal()
@@ -380,7 +381,7 @@ class HttpConnection(asyncio.Protocol):
     def _close(self, *, linger: bool) -> None:
         self._feed = _discard
         self._unparsed = b""
-        self.service.counters.in_flight -= len(self._queue)
+        self.service.cells[IN_FLIGHT] -= len(self._queue)
         self._queue.clear()
         self._since = self.service.clock.now
         transport = self.transport
@@ -416,9 +417,12 @@ class HttpConnection(asyncio.Protocol):
             return
         settings = self.service.settings
         if self.reader.in_head:
-            if 0 < settings.header_timeout_s < waited:
+            if 0 < settings.header_timeout_s < waited and not has_unread(self.transport):
                 self._refuse(408)
-        elif waited > (settings.keep_alive_s if self._served else settings.header_timeout_s or waited):
+        elif self._served:
+            if waited > settings.keep_alive_s and not has_unread(self.transport):
+                self.transport.close()
+        elif now > self.service.find_fresh_deadline(self._since) and not has_unread(self.transport):
             self.transport.close()
 
     def _check_body(self, exchange: Exchange, now: float) -> None:
@@ -431,7 +435,11 @@ class HttpConnection(asyncio.Protocol):
             self._since = now  # it is not the client that we wait for
         elif self._dropping and now - self._since > LINGER_S:
             self._close(linger=False)
-        elif exchange.phase is not Phase.BODY and now - self._since > BODY_STALL_S:
+        elif (
+            exchange.phase is not Phase.BODY
+            and now - self._since > BODY_STALL_S
+            and not has_unread(self.transport)
+        ):
             self._refuse(408)
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from contextvars import copy_context
 
 from prefork.serve.clock import Clock
 from prefork.serve.exchange import Exchange
 from prefork.serve.http import HttpConnection
 from prefork.serve.reader import Vocabulary
-from prefork.serve.service import Counters
+from prefork.serve.service import CONNECTIONS, Counters
 from prefork.serve.settings import ServeSettings
 
 logger = logging.getLogger("prefork.worker")
@@ -34,13 +35,17 @@ class HttpService:
     stall_s = 60.0
     """How long a client may take nothing of what waits to be written."""
 
-    def __init__(self, settings: ServeSettings, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, settings: ServeSettings, loop: asyncio.AbstractEventLoop, counters: Counters | None = None
+    ) -> None:
         self.settings = settings
         self.loop = loop
-        self.counters = Counters()
+        self.counters = counters or Counters()
+        self.cells = self.counters.cells
         self.clock = Clock(loop, show_date=settings.date_header, show_server=settings.server_header)
         self.vocabulary = Vocabulary()
         self.draining = False
+        self._draining_since = 0.0
         self.context = copy_context()
         """What a callback runs in that an app's code brings about: its own context must not reach the next request."""
         self.keeps_alive = settings.keep_alive_s > 0
@@ -60,6 +65,8 @@ class HttpService:
         return HttpConnection(self)
 
     def drain(self) -> None:
+        if not self.draining:
+            self._draining_since = self.loop.time()
         self.draining = True
         self.says_close = True
 
@@ -88,7 +95,7 @@ class HttpService:
     def open(self, connection: HttpConnection) -> None:
         """Count a connection in and see to its deadlines."""
         self._connections.add(connection)
-        self.counters.connections += 1
+        self.cells[CONNECTIONS] += 1
         if self._ticking is None:
             self.clock.refresh()
             self._ticking = self.loop.call_later(self._tick_s, self._tick)
@@ -96,8 +103,19 @@ class HttpService:
     def close(self, connection: HttpConnection) -> None:
         """Count a connection out."""
         self._connections.discard(connection)
-        self.counters.connections -= 1
+        self.cells[CONNECTIONS] -= 1
         self.tell_drained()
+
+    def find_fresh_deadline(self, opened_at: float) -> float:
+        """Until when a connection may be silent from its beginning, in seconds of the loop's clock.
+
+        While draining it has the time of an idle one, from the drain at the earliest: it may have been opened long
+        ago, and speak just now.
+        """
+        settings = self.settings
+        if self.draining and self.keeps_alive:
+            return max(opened_at, self._draining_since) + settings.keep_alive_s
+        return opened_at + (settings.header_timeout_s or math.inf)
 
     def tell_drained(self) -> None:
         """Wake `wait_drained` when nothing is left to wait for."""

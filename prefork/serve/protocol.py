@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 
-from prefork.serve.service import Counters
+from prefork.serve.service import CONNECTIONS, IN_FLIGHT, REQUESTS, Counters
 from prefork.serve.settings import ServeSettings
 
 ProtocolFactory = Callable[[], asyncio.BaseProtocol]
@@ -31,7 +31,11 @@ class ProtocolService:
     __slots__ = ("_app", "_idle", "_open", "_sweep_at", "counters")
 
     def __init__(
-        self, app: ProtocolFactory, settings: ServeSettings, loop: asyncio.AbstractEventLoop
+        self,
+        app: ProtocolFactory,
+        settings: ServeSettings,
+        loop: asyncio.AbstractEventLoop,
+        counters: Counters | None = None,
     ) -> None:
         del settings, loop  # HTTP's; a protocol is driven by its transport
         self._app = app
@@ -39,7 +43,7 @@ class ProtocolService:
         self._sweep_at = SWEEP_FROM
         self._idle = asyncio.Event()
         self._idle.set()
-        self.counters = Counters()
+        self.counters = counters or Counters()
 
     async def start_up(self) -> None:
         """Nothing: a protocol has no startup."""
@@ -87,13 +91,14 @@ class ProtocolService:
         """A connection is gone. May be said twice."""
         if watch in self._open:
             self._open.remove(watch)
-            self.counters.requests += 1
+            self.counters.cells[REQUESTS] += 1
             self._count()
             if not self._open:
                 self._idle.set()
 
     def _count(self) -> None:
-        self.counters.connections = self.counters.in_flight = len(self._open)
+        cells = self.counters.cells
+        cells[CONNECTIONS] = cells[IN_FLIGHT] = len(self._open)
 
     def _sweep(self) -> None:
         """Find connections that ended behind our back: after `transport.set_protocol(other)` the loss is told to

@@ -8,21 +8,49 @@ connections that are open, and closes them when they have nothing more to say.
 from __future__ import annotations
 
 import asyncio
+from array import array
 from typing import Protocol
+
+CONNECTIONS, IN_FLIGHT, REQUESTS = range(3)
+"""What each cell of `Counters` counts, in the order of the scoreboard's row."""
+
+
+class Cells(Protocol):
+    """Numbers in a row: a list, or a part of the shared memory."""
+
+    def __getitem__(self, index: int, /) -> int: ...
+
+    def __setitem__(self, index: int, value: int, /) -> None: ...
 
 
 class Counters:
-    """What the service counts for the scoreboard. Written by the connections, read by the worker's beat."""
+    """What the service counts, where others can see it: in cells that the worker shares with the master.
 
-    __slots__ = ("connections", "in_flight", "requests")
+    Connections write to `cells` at once, not at the next beat: they must be true also of a worker that was killed
+    between two instructions. Changing a shared cell takes about twice as long as changing an attribute (some 60 ns
+    more).
+    """
 
-    def __init__(self) -> None:
-        self.connections = 0
+    __slots__ = ("cells",)
+
+    def __init__(self, cells: Cells | None = None) -> None:
+        self.cells: Cells = array("Q", (0, 0, 0)) if cells is None else cells
+        """Three numbers, all 0 at first; private unless given. Like the scoreboard's they refuse to go below 0."""
+
+    @property
+    def connections(self) -> int:
         """Open now."""
-        self.in_flight = 0
+        return self.cells[CONNECTIONS]
+
+    @property
+    def in_flight(self) -> int:
         """Requests between their head and the end of their response (stream, protocol: same as connections)."""
-        self.requests = 0
+        return self.cells[IN_FLIGHT]
+
+    @property
+    def requests(self) -> int:
         """Answered since the start (stream, protocol: connections closed)."""
+        return self.cells[REQUESTS]
 
 
 class Service(Protocol):

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from prefork.serve.service import Counters
+from prefork.serve.service import CONNECTIONS, IN_FLIGHT, REQUESTS, Counters
 from prefork.serve.settings import ServeSettings
 
 StreamHandler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[object]]
@@ -29,7 +29,13 @@ class StreamService:
 
     __slots__ = ("_app", "_context", "_idle", "_loop", "_open", "counters", "flush_stall_s")
 
-    def __init__(self, app: StreamHandler, settings: ServeSettings, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        app: StreamHandler,
+        settings: ServeSettings,
+        loop: asyncio.AbstractEventLoop,
+        counters: Counters | None = None,
+    ) -> None:
         del settings  # HTTP's; a stream handler has its own deadlines
         self._app = app
         self._context = contextvars.copy_context()
@@ -37,7 +43,7 @@ class StreamService:
         self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._idle = asyncio.Event()
         self._idle.set()
-        self.counters = Counters()
+        self.counters = counters or Counters()
         self.flush_stall_s = 30.0
         """A connection whose handler has ended is aborted when its peer takes no byte for so long."""
 
@@ -67,12 +73,12 @@ class StreamService:
 
     def note_made(self) -> None:
         """A connection of ours is open."""
-        self.counters.connections += 1
+        self.counters.cells[CONNECTIONS] += 1
         self._idle.clear()
 
     def note_lost(self) -> None:
         """A connection of ours is gone; its handler may still be cleaning up."""
-        self.counters.connections -= 1
+        self.counters.cells[CONNECTIONS] -= 1
         self._settle()
 
     def _start(
@@ -81,14 +87,14 @@ class StreamService:
         # A copy of the service's own context, not of the caller's: what one handler sets, no other sees.
         task = self._context.copy().run(self._loop.create_task, self._serve(reader, writer, lost))
         self._open[task] = writer
-        self.counters.in_flight += 1
+        self.counters.cells[IN_FLIGHT] += 1
         # Not in _serve's own finally: a task cancelled before its first step never enters it.
         task.add_done_callback(self._finish)
 
     def _finish(self, task: asyncio.Task[None]) -> None:
         del self._open[task]
-        self.counters.in_flight -= 1
-        self.counters.requests += 1
+        self.counters.cells[IN_FLIGHT] -= 1
+        self.counters.cells[REQUESTS] += 1
         self._settle()
 
     def _settle(self) -> None:

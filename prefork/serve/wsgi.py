@@ -16,6 +16,7 @@ from prefork.serve.environ import FieldKeys
 from prefork.serve.exchange import Exchange
 from prefork.serve.http import HttpConnection
 from prefork.serve.http_service import HttpService
+from prefork.serve.service import Counters
 from prefork.serve.settings import ServeSettings
 from prefork.serve.thread_pool import ThreadPool
 from prefork.serve.wsgi_inline import InlineExchange
@@ -30,8 +31,14 @@ class WsgiService(HttpService):
     write_high_bytes = 1 << 20
     stall_s = 10.0  # a client that takes nothing holds the lane, or a thread
 
-    def __init__(self, app: App, settings: ServeSettings, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(settings, loop)
+    def __init__(
+        self,
+        app: App,
+        settings: ServeSettings,
+        loop: asyncio.AbstractEventLoop,
+        counters: Counters | None = None,
+    ) -> None:
+        super().__init__(settings, loop, counters)
         self.app = app
         self.root_path = settings.root_path.encode("utf-8").decode("latin-1")
         self.field_keys = FieldKeys()

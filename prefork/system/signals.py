@@ -71,6 +71,8 @@ def dump_stacks_into(fd: int) -> None:
     """
     import faulthandler  # noqa: PLC0415 workers only
 
+    # The interpreter gives the signal back on its way out: asked then, there is nobody to dump, and nobody to kill.
+    signal.signal(DUMP_STACKS, signal.SIG_IGN)
     faulthandler.register(DUMP_STACKS, file=fd, all_threads=True, chain=False)
     os.set_inheritable(fd, False)
 

@@ -8,36 +8,29 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from prefork.serve.service import Counters
 from prefork.system import clock
-from prefork.system.scoreboard import CONNECTIONS, IN_FLIGHT, REQUESTS, TICK
+from prefork.system.scoreboard import TICK
 
 BEAT_EVERY_S = 0.5
 
 
 class Heart:
-    """Writes this worker's row. `also` is called at each beat."""
+    """Writes the tick of this worker's row. `also` is called at each beat."""
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         row: memoryview,
-        counters: Counters,
         also: Callable[[], None],
     ) -> None:
         self._loop = loop
         self._row = row
-        self._counters = counters
         self._also = also
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Beat now, and every half second."""
-        row, counters = self._row, self._counters
-        row[CONNECTIONS] = counters.connections
-        row[IN_FLIGHT] = counters.in_flight
-        row[REQUESTS] = counters.requests
-        row[TICK] = clock.monotonic_ns()
+        self._row[TICK] = clock.monotonic_ns()
         self._also()
         self._timer = self._loop.call_later(BEAT_EVERY_S, self.start)
 

@@ -24,11 +24,11 @@ from prefork.ipc.codec import encode, read_from_master_as_worker
 from prefork.ipc.foreign import describe_failure
 from prefork.serve.app import LoadedApp, load_app
 from prefork.serve.opening import import_service, open_service
-from prefork.serve.service import Service
+from prefork.serve.service import Counters, Service
 from prefork.serve.settings import settings_of
 from prefork.system import clock, processes, signals, titles
 from prefork.system.channel import Channel
-from prefork.system.scoreboard import Scoreboard
+from prefork.system.scoreboard import CONNECTIONS, REQUESTS, Scoreboard
 from prefork.worker.accepting import Acceptor
 from prefork.worker.beating import Heart
 from prefork.worker.errand import Errand
@@ -162,10 +162,13 @@ class Life:
         self._loop = loop
         self._born = born
         self._reader = read_from_master_as_worker()
-        self._service: Service = open_service(app.app, app.interface, settings_of(errand.boot.config), loop)
+        row = Scoreboard(errand.inherited.scoreboard_fd).row(errand.fork.row)
+        counters = Counters(row[CONNECTIONS : REQUESTS + 1])
+        self._service: Service = open_service(
+            app.app, app.interface, settings_of(errand.boot.config), loop, counters
+        )
         self._acceptor = Acceptor(loop, self._service, errand.inherited.listener_fds)
-        scoreboard = Scoreboard(errand.inherited.scoreboard_fd)
-        self._heart = Heart(loop, scoreboard.row(errand.fork.row), self._service.counters, self._look_around)
+        self._heart = Heart(loop, row, self._look_around)
         self._orders: asyncio.Queue[say.Drain | say.Quit] = asyncio.Queue()
         self._talker = Talker(loop, channel, self._who())
         self._recycling = Recycling(errand.boot.config, self._service.counters, self._talker.retire)

@@ -41,7 +41,7 @@ def main() -> int:
         versions = ", ".join(f"{name} {version}" for name, version in environment.versions.items())
         print(f"\nPython {environment.python}: {versions}", flush=True)
         for case in wanted:
-            conditions = Conditions(environment, cores, options.seconds)
+            conditions = Conditions(environment, cores, options.seconds, options.reloads)
             servers = choose_servers(case, options.servers)
             figures = measure(case, conditions, servers, options.rounds or case.rounds, failures)
             print_table(case, figures)
@@ -69,7 +69,7 @@ def parse_arguments() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("cases", nargs="*", metavar="CASE", help="what to measure")
-    parser.add_argument("--wsgi", action="store_true", help="plaintext means plaintext-wsgi")
+    parser.add_argument("--wsgi", action="store_true", help="plaintext and reload over WSGI")
     parser.add_argument(
         "--python",
         action="append",
@@ -79,11 +79,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--servers", metavar="A,B", type=lambda text: text.split(","), help="only these")
     parser.add_argument("--rounds", type=int, metavar="N", help="measurements per server")
     parser.add_argument("--seconds", type=float, metavar="S", help="length of one measurement")
+    parser.add_argument("--reloads", type=int, metavar="N", default=10, help="in each measurement of reload")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every value there too")
     parser.add_argument("--fresh", action="store_true", help="make the environments under .bench/ anew")
     options = parser.parse_args()
     options.cases = [
-        f"{name}-wsgi" if options.wsgi and name == "plaintext" else name for name in options.cases
+        f"{name}-wsgi" if options.wsgi and f"{name}-wsgi" in CASES else name for name in options.cases
     ]
     if unknown := [name for name in options.cases if name not in CASES]:
         parser.error(f"no case {unknown[0]!r}; there are {', '.join(CASES)}")
@@ -138,7 +139,7 @@ def describe(values: list[float] | None, ours: list[float] | None) -> str:
     if not values:
         return "-"
     median, least, most = summarise(values)
-    text = f"{show(median)} ({show(least)}–{show(most)})"
+    text = show(median) if least == most else f"{show(median)} ({show(least)}–{show(most)})"
     if ours and min(ours) > 0:
         text += f" ×{compare(values, ours):.2f}"
     return text
@@ -152,7 +153,9 @@ def compare(values: list[float], ours: list[float]) -> float:
 
 
 def show(value: float) -> str:
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+    if value >= 1000 or value == int(value):
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def list_results(

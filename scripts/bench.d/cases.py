@@ -23,6 +23,7 @@ from lab import (
     running,
     start_wrk,
 )
+from reloading import count_losses, count_wrk_errors
 from servers import ASGI, WSGI, Server, Task
 
 Figures = dict[str, list[float]]
@@ -38,6 +39,7 @@ class Conditions:
     cores: Cores
     seconds: float | None
     """How long a measurement takes, if the caller has an opinion."""
+    reloads: int
 
 
 @dataclass(frozen=True)
@@ -186,6 +188,20 @@ def measure_crash_loop(on: Conditions, server: Server) -> Figures:
         return {"starts": [len(starts)], "forks": [len(pids)], "cpu_s": [cpu_s]}
 
 
+def measure_reload(interface: str) -> Callable[[Conditions, Server], Figures]:
+    def measure(on: Conditions, server: Server) -> Figures:
+        with running(server, Task(on.environment.bin, f"echoes:{interface}", 4)) as started:
+            started.wait_first_answer()
+            started.wait_settled(4)
+            figures = count_losses(started, on.reloads)
+        with running(server, Task(on.environment.bin, f"bench_app:{interface}", 4)) as started:
+            started.wait_first_answer()
+            started.wait_settled(4)
+            return figures | count_wrk_errors(started, 3, on.cores.load)
+
+    return measure
+
+
 def read_pss_mb(pid: int) -> float:
     """The share of memory that is this process's own; shared pages are divided among those who share them."""
     try:
@@ -200,6 +216,19 @@ def summarise(values: list[float]) -> tuple[float, float, float]:
     """Median, least, most."""
     return statistics.median(values), min(values), max(values)
 
+
+RELOAD_METRICS = {
+    "requests": "requests",
+    "refused": "refused",
+    "reset": "reset",
+    "cut": "cut",
+    "wrong": "wrong or late",
+    "reloads": "reloads done",
+    "reload_ms": "ms per reload",
+    "wrk_requests": "wrk requests",
+    "wrk_reloads": "reloads done",
+    "wrk_errors": "socket errors",
+}
 
 CASES = {
     case.name: case
@@ -264,6 +293,23 @@ CASES = {
             measure_crash_loop,
             rounds=1,
             default_servers=("prefork", "gunicorn", "uvicorn"),
+        ),
+        Case(
+            "reload",
+            "SIGHUPs to 4 workers, 6 clients that check every byte; then three under wrk, 32 keep-alive connections",
+            RELOAD_METRICS,
+            ASGI,
+            measure_reload("asgi"),
+            rounds=1,
+            default_servers=("prefork", "gunicorn", "uvicorn", "granian"),
+        ),
+        Case(
+            "reload-wsgi",
+            "the same over WSGI (`reload --wsgi`)",
+            RELOAD_METRICS,
+            WSGI,
+            measure_reload("wsgi"),
+            rounds=1,
         ),
     )
 }

@@ -89,7 +89,7 @@ class Connection:
         if method == "HEAD" or status in {101, 204, 304}:
             body = b""
         elif found.get("transfer-encoding") == "chunked":
-            body = self._read_chunked()
+            body = self.read_chunked()
         elif "content-length" in found:
             body = self.read_exactly(int(found["content-length"]))
         else:
@@ -116,7 +116,8 @@ class Connection:
         """Nothing is left to read and the peer said so, within the connection's timeout."""
         return not self._received and self.sock.recv(1) == b""
 
-    def _read_chunked(self) -> bytes:
+    def read_chunked(self) -> bytes:
+        """A chunked body whose head was read before."""
         body = bytearray()
         while size := int(self.read_until(b"\r\n").split(b";")[0], 16):
             body += self.read_exactly(size)

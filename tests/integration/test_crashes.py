@@ -293,3 +293,14 @@ def test_a_fork_at_import_leaves_no_copy_of_the_zygote(start: Start, tmp_path: P
     wait_until(lambda: len(running.find_processes()) == 2, "one zygote and one worker")
     assert running.stop() == 0
     running.wait_gone()
+
+
+def test_what_died_with_a_killed_worker_is_counted_in_the_log(start: Start, tmp_path: Path) -> None:
+    running = start("held:app")
+    with Connection(running.address) as first, Connection(running.address) as second:
+        for connection in (first, second):
+            connection.send(b"GET /hold HTTP/1.1\r\nHost: test\r\n\r\n")
+            wait_until((tmp_path / "held").exists, "a request that is held")
+            (tmp_path / "held").unlink()
+        running.workers[0].kill()
+        assert running.wait_for_record("worker exited", how="SIGKILL").fields["lost"] == "2"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from typing import Any
 
 import pytest
@@ -91,6 +92,17 @@ def test_silent_connections_keep_their_time_and_then_the_drain_ends(interface: s
         served.run(asyncio.wait_for(served.service.wait_drained(), DEADLINE_S))
         assert fresh.is_closed()
         assert idle.is_closed()
+
+
+def test_a_fresh_connection_has_the_keep_alive_time_from_the_drain(interface: str, loop: str) -> None:
+    with serving(app_for(interface), interface, loop, keep_alive_s=0.3, header_timeout_s=60) as served:
+        fresh, kept = served.connect(), served.connect()
+        assert kept.ask(GET).status == 200
+        assert kept.is_closed()  # so the fresh one is older than the keep-alive time
+        before = time.monotonic()
+        served.drain()
+        assert fresh.is_closed()
+        assert time.monotonic() - before >= 0.3
 
 
 def test_the_last_response_survives_what_the_client_sends_after_it(interface: str, loop: str) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -142,6 +143,29 @@ def test_the_guilty_line_is_dumped_while_the_interpreter_is_busy(name: str) -> N
             process.kill()
             os.close(read_fd)
             os.close(write_fd)
+
+
+LEAVING = """
+import os, sys
+from prefork.system.signals import DUMP_STACKS, dump_stacks_into
+dump_stacks_into(int(sys.argv[1]))
+import faulthandler
+faulthandler.unregister(DUMP_STACKS)  # as the interpreter does on its way out
+os.kill(os.getpid(), DUMP_STACKS)
+print("alive")
+"""
+
+
+def test_who_is_asked_for_its_stacks_on_its_way_out_leaves_as_it_meant_to() -> None:
+    with Path(os.devnull).open("wb") as sink:
+        done = subprocess.run(
+            [sys.executable, "-c", LEAVING, str(sink.fileno())],
+            stdout=subprocess.PIPE,
+            pass_fds=[sink.fileno()],
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+    assert (done.returncode, done.stdout) == (0, b"alive\n")
 
 
 def test_the_signal_that_dumps_is_one_that_apps_do_not_use() -> None:

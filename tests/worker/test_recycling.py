@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from prefork.config.model import Config
-from prefork.serve.service import Counters
+from prefork.serve.service import REQUESTS, Counters
 from prefork.system import chance, clock, memory
 from prefork.worker.recycling import MEASURE_EVERY_S, Recycling
 
@@ -44,7 +44,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 def test_without_limits_nobody_goes_and_nothing_is_measured(machine: Machine) -> None:
     recycling = machine.recycle()
-    machine.now, machine.counters.requests, machine.resident_mb = 10**9, 10**12, 10**9
+    machine.now, machine.counters.cells[REQUESTS], machine.resident_mb = 10**9, 10**12, 10**9
     recycling.check()
     assert (machine.asked, machine.walks) == ([], 0)
 
@@ -58,10 +58,10 @@ def test_so_many_requests_and_a_random_number_more(
 ) -> None:
     machine.chance = drawn
     recycling = machine.recycle(max_requests=1000, max_requests_jitter=jitter)
-    machine.counters.requests = limit - 1
+    machine.counters.cells[REQUESTS] = limit - 1
     recycling.check()
     assert machine.asked == []
-    machine.counters.requests = limit
+    machine.counters.cells[REQUESTS] = limit
     recycling.check()
     recycling.check()
     assert machine.asked == ["max-requests"], "once"
