@@ -26,6 +26,7 @@ FLOORS = {
     "worker": 3,
     "control": 3,
     "zygote": 4,
+    "watcher": 4,
     "master": 4,
     "cli": 5,
     "__main__": 5,

@@ -91,7 +91,7 @@ def _describe(option: Option) -> tuple[str, str]:
     else:
         flag = f"--{option.key} {option.kind.metavar}"
     notes = []
-    if default not in (None, {}) and option.kind is not kinds.SWITCH:
+    if default not in (None, {}, ()) and option.kind is not kinds.SWITCH:
         notes.append(f"default {option.kind.show(default)}")
     if option.aliases:
         notes.append("also " + ", ".join(f"--{alias.key}" for alias in option.aliases))

@@ -70,7 +70,8 @@ def start_from_keywords(app: str | None, keywords: Mapping[str, Any]) -> Start:
 
 def read_configuration(start: Start, find_app: FindApp | None = None) -> Resolved:
     """Read the files and resolve everything. Raises `PreforkError` for whatever is wrong with it."""
-    layers = [*start.layers, read_variables(start.environ), *_read_files(start)]
+    files, paths = _read_files(start)
+    layers = [*start.layers, read_variables(start.environ), *files]
     layers.append(read_platform(start.environ, start.pid))
     env_files = {path: _read_text(path) for path in list_env_files(layers, start.directory)}
     resolved = resolve(
@@ -80,8 +81,11 @@ def read_configuration(start: Start, find_app: FindApp | None = None) -> Resolve
         count_cpus=_count_cpus,
         find_app=find_app or find_obvious_app,
     )
-    _check_directory(resolved.config.chdir)
-    return resolved
+    _check_directory(resolved.config.chdir, "chdir")
+    for path in resolved.config.reload_dir:
+        _check_directory(path, "reload-dir")
+    config = msgspec.structs.replace(resolved.config, read_from=(*paths, *env_files))
+    return msgspec.structs.replace(resolved, config=config)
 
 
 def make_reread(start: Start) -> Callable[[], Config]:
@@ -126,17 +130,21 @@ def _make_start(layers: list[Layer], config_file: object) -> Start:
     return Start(tuple(layers), path, find_directory(environ), environ, os.getpid())
 
 
-def _read_files(start: Start) -> list[Layer]:
+def _read_files(start: Start) -> tuple[list[Layer], list[str]]:
+    """The files' layers, and the paths that they are of or would be of."""
     layers = []
+    own, pyproject = (posixpath.join(start.directory, name) for name in (OWN_FILE, PYPROJECT))
+    paths = [own if start.config_file is None else join_path(start.directory, start.config_file)]
     if start.config_file is not None:
         layers.append(_read_named_file(start.config_file, start.directory))
-    elif (data := _read_if_there(posixpath.join(start.directory, OWN_FILE), OWN_FILE)) is not None:
+    elif (data := _read_if_there(own, OWN_FILE)) is not None:
         layers.append(read_table(read_document(data, OWN_FILE), OWN_FILE))
-    if (data := _read_if_there(posixpath.join(start.directory, PYPROJECT), PYPROJECT)) is not None:
+    if (data := _read_if_there(pyproject, PYPROJECT)) is not None:
         table = read_pyproject(data, PYPROJECT)
         if table is not None:
             layers.append(read_table(table, f"{PYPROJECT} [tool.prefork]"))
-    return layers
+            paths.append(pyproject)
+    return layers, paths
 
 
 def _read_named_file(path: str, directory: str) -> Layer:
@@ -181,8 +189,9 @@ def _count_cpus() -> tuple[int, str]:
     return found.count, found.why
 
 
-def _check_directory(path: str) -> None:
+def _check_directory(path: str, option: str) -> None:
+    doing = "work in" if option == "chdir" else "watch"
     if not posixpath.isdir(path):
-        raise ConfigError(f"cannot work in {path}: no such directory", "set chdir to one that is there")
+        raise ConfigError(f"cannot {doing} {path}: no such directory", f"set {option} to one that is there")
     if not os.access(path, os.X_OK):
-        raise NoPermissionError(f"cannot work in {path}: permission denied")
+        raise NoPermissionError(f"cannot {doing} {path}: permission denied")

@@ -68,14 +68,21 @@ def choice_kind(literal: Any) -> Kind:
     return Kind(partial(values.parse_choice, choices=choices), "|".join(choices), literal)
 
 
+def list_kind(metavar: str) -> Kind:
+    """Texts, one or several."""
+    return Kind(
+        lambda value: tuple(values.parse_text(item) for item in values.split_list(value)),
+        metavar,
+        str | list[str],
+        show_list,
+    )
+
+
 TEXT = Kind(values.parse_text, "TEXT", str, show_optional)
 PATH = Kind(values.parse_text, "PATH", str, show_optional)
-PATHS = Kind(
-    lambda value: tuple(values.parse_text(item) for item in values.split_list(value)),
-    "FILE",
-    str | list[str],
-    show_list,
-)
+PATHS = list_kind("FILE")
+DIRECTORIES = list_kind("DIR")
+PATTERNS = list_kind("GLOB")
 LOG_FILE = Kind(values.parse_log_file, "PATH", str, lambda path: path or "- (standard error)")
 NAME = Kind(values.parse_name, "NAME", str)
 OWNER = Kind(values.parse_owner, "NAME", str | int, show_optional)

@@ -79,6 +79,17 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     wait_ready: bool = False
     """A worker is ready only when its app has called `prefork.ready()`."""
 
+    # development
+    reload: bool = False
+    """Reload when a file of the app's changes."""
+    reload_dir: tuple[str, ...] = ()
+    """What is watched for that; absolute, and never empty, once resolved with `reload`."""
+    reload_include: tuple[str, ...] = ()
+    """Patterns of names watched besides `*.py`."""
+    reload_exclude: tuple[str, ...] = ()
+    read_from: tuple[str, ...] = ()
+    """The files that all this was read from, or would be if they were there."""
+
     # recycling
     max_requests: int = 0
     """0: no limit."""

@@ -16,7 +16,9 @@ from prefork.config import kinds, model
 from prefork.config.kinds import Kind
 from prefork.config.workers import MAX_WORKERS
 
-GROUPS = ("App", "Listeners", "Workers", "Time", "Reload", "Recycling", "Crashes", "HTTP", "Process", "Logs")
+GROUPS = (
+    "App", "Listeners", "Workers", "Time", "Reload", "Development", "Recycling", "Crashes", "HTTP", "Process", "Logs"
+)  # fmt: skip
 
 
 class Alias(msgspec.Struct, frozen=True):
@@ -224,6 +226,38 @@ OPTIONS: tuple[Option, ...] = (
         kinds.SWITCH,
         "Reload",
         "A worker is ready only when its app has called prefork.ready().",
+    ),
+    Option(
+        "reload",
+        "reload",
+        kinds.SWITCH,
+        "Development",
+        "Reload when a file changes: the app's *.py, the configuration, its env-files.",
+        aliases=(Alias("watch"),),
+    ),
+    Option(
+        "reload-dir",
+        "reload_dir",
+        kinds.DIRECTORIES,
+        "Development",
+        "Watch this directory and all below it (repeatable); the app's own unless given.",
+        repeatable=True,
+    ),
+    Option(
+        "reload-include",
+        "reload_include",
+        kinds.PATTERNS,
+        "Development",
+        "Watch files of such names too, beside *.py: *.html, templates/* (repeatable).",
+        repeatable=True,
+    ),
+    Option(
+        "reload-exclude",
+        "reload_exclude",
+        kinds.PATTERNS,
+        "Development",
+        "Files and directories of such names do not count (repeatable).",
+        repeatable=True,
     ),
     Option(
         "max-requests",

@@ -35,7 +35,7 @@ class Resolved(msgspec.Struct, frozen=True):
 
     config: Config
     origin: Mapping[str, str]
-    """For each field of Config but `workers_why`: `flag --workers`, `prefork.toml`, `env PORT`, `default`, …"""
+    """For each field of Config but what is derived: `flag --workers`, `prefork.toml`, `env PORT`, `default`, …"""
     notes: tuple[str, ...] = ()
     """What the user should hear of at the start, a line each."""
 
@@ -74,11 +74,14 @@ def resolve(
         notes += [f"no APP given, found {app} in {chdir}"] if app else []
     if "name" not in given and (app := given["app"].value):
         given["name"] = Given(derive_name(app, chdir), "made from the app and its directory")
+    if "reload" in given and given["reload"].value:
+        given = _find_development_defaults(given["app"].value, given, chdir) | given
     if "bind" in given:
         notes += _tell_unused_sockets(layers, given["bind"].origin)
     fields = {field: each.value for field, each in given.items()}
     if "workers" in fields:
         fields["workers"], fields["workers_why"] = count_workers(fields["workers"], count_cpus)
+    fields["reload_dir"] = tuple(join_path(chdir, path) for path in fields.get("reload_dir", ()))
     for field in ("pid", "log_file"):
         if fields.get(field):
             fields[field] = join_path(chdir, fields[field])
@@ -86,7 +89,8 @@ def resolve(
     origin = {
         field: given[field].origin if field in given else "default" for field in config.__struct_fields__
     }
-    del origin["workers_why"]
+    for derived in ("workers_why", "read_from"):
+        del origin[derived]
     return Resolved(config, origin, tuple(notes))
 
 
@@ -101,6 +105,17 @@ def derive_name(app: str, directory: str) -> str:
         if name := re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip(".-")[:64]:
             return name
     return "prefork"
+
+
+def _find_development_defaults(app: str, given: Mapping[str, Given], chdir: str) -> dict[str, Given]:
+    """What `--reload` sets unless the user does: who has just saved a file waits for it."""
+    app_dir = join_path(chdir, given["app_dir"].value if "app_dir" in given else ".")
+    place = app.partition(":")[0]
+    if place.endswith(".py") or "/" in place:
+        file = join_path(chdir, place)
+        if posixpath.commonpath([file, app_dir]) != app_dir:
+            app_dir = posixpath.dirname(file)
+    return {"reload_dir": Given((app_dir,), "where the app is"), "settle_s": Given(0.0, "reload")}
 
 
 def join_path(directory: str, path: str) -> str:

@@ -11,10 +11,12 @@ import msgspec
 
 from prefork.errors import ProtocolError
 from prefork.ipc.messages import (
+    MasterToWatcher,
     MasterToWorker,
     MasterToZygote,
     Message,
     Resume,
+    WatcherToMaster,
     WorkerToMaster,
     ZygoteToMaster,
 )
@@ -58,6 +60,8 @@ _TO_ZYGOTE: msgspec.json.Decoder[MasterToZygote] = msgspec.json.Decoder(MasterTo
 _TO_WORKER: msgspec.json.Decoder[MasterToWorker] = msgspec.json.Decoder(MasterToWorker)
 _FROM_ZYGOTE: msgspec.json.Decoder[ZygoteToMaster] = msgspec.json.Decoder(ZygoteToMaster)
 _FROM_WORKER: msgspec.json.Decoder[WorkerToMaster] = msgspec.json.Decoder(WorkerToMaster)
+_TO_WATCHER: msgspec.json.Decoder[MasterToWatcher] = msgspec.json.Decoder(MasterToWatcher)
+_FROM_WATCHER: msgspec.json.Decoder[WatcherToMaster] = msgspec.json.Decoder(WatcherToMaster)
 
 
 def decode_resume(data: bytes) -> Resume:
@@ -83,3 +87,13 @@ def read_from_master_as_worker() -> Reader[MasterToWorker]:
 def read_from_worker() -> Reader[WorkerToMaster]:
     """The master's ear for a worker."""
     return Reader(_FROM_WORKER)
+
+
+def read_from_master_as_watcher() -> Reader[MasterToWatcher]:
+    """The watcher's ear."""
+    return Reader(_TO_WATCHER)
+
+
+def read_from_watcher() -> Reader[WatcherToMaster]:
+    """The master's ear for the watcher."""
+    return Reader(_FROM_WATCHER)

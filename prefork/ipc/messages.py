@@ -1,6 +1,6 @@
-"""Every message between master, zygote and worker, as frozen structs.
+"""Every message between master, zygote, worker and watcher, as frozen structs.
 
-Three dialogues, each over its own socketpair: master → zygote, zygote → master, and master ⇄ worker. A message that
+Each dialogue has its own socketpair: master ⇄ zygote, master ⇄ worker, master ⇄ watcher. A message that
 carries a file descriptor says so in its class (`carries_fd`), because SCM_RIGHTS delivers descriptors in order but
 beside the bytes; see unix(7).
 
@@ -195,7 +195,48 @@ class Resume(Message, frozen=True, tag="resume"):
     """What the first import left behind."""
 
 
+# master → watcher
+
+
+class Watch(Message, frozen=True, tag="watch"):
+    """Say when any of this changes, or has changed after `since_ns` (wall clock)."""
+
+    name: str
+    """The service's, for the process's title."""
+    dirs: tuple[str, ...]
+    """Absolute; with all below them."""
+    files: tuple[str, ...]
+    """Absolute, wherever they are; they need not exist."""
+    include: tuple[str, ...]
+    exclude: tuple[str, ...]
+    since_ns: int
+    user: str | None
+    group: str | None
+
+
+# watcher → master
+
+
+class Watching(Message, frozen=True, tag="watching"):
+    """From now on nothing is missed."""
+
+    by: Literal["watchfiles", "polling"]
+    why: str
+    """Why by polling, else empty."""
+    files: int
+
+
+class Changed(Message, frozen=True, tag="changed"):
+    """Files appeared, changed or went, and then it was quiet."""
+
+    paths: tuple[str, ...]
+    """The first few of them, for people."""
+    count: int
+
+
 MasterToZygote = Give | Boot | Fork | ReopenLog | Leave
 ZygoteToMaster = Imported | ImportFailed | Forked | ForkFailed | Reaped
 MasterToWorker = Drain | Quit | ReopenLog | Deliver
 WorkerToMaster = Ready | BootFailed | Stacks | Draining | Drained | Retire | Post
+MasterToWatcher = Watch
+WatcherToMaster = Watching | Changed

@@ -18,7 +18,7 @@ from prefork.core import actions as do
 from prefork.core import events as on
 from prefork.core.arbiter import Arbiter
 from prefork.core.rollout import count_moved
-from prefork.core.states import WorkerState
+from prefork.core.states import ServiceState, WorkerState
 from prefork.errors import AppError, PreforkError
 from prefork.ipc import messages as say
 from prefork.master.children import Children
@@ -26,6 +26,7 @@ from prefork.master.hearing import Ear
 from prefork.master.performing import Performer
 from prefork.master.policy import policy_of
 from prefork.master.posting import Posting
+from prefork.master.watching import Watching
 from prefork.system import clock, logs, processes, signals, titles
 from prefork.system.listeners import Listener
 from prefork.system.scoreboard import Scoreboard
@@ -76,6 +77,7 @@ class Master:
             on_serving=lambda: on_serving(self),
             spare=spare,
         )
+        self._watching = Watching(self._selector, self._read_configuration)
         self._title = ""
 
     @property
@@ -104,6 +106,8 @@ class Master:
         while (end := self._performer.exit) is None:
             for event in self._wait_for_events():
                 self._decide(event)
+            self._tend_watcher()
+        self._watching.end()
         self._inbox.close()
         self._selector.close()
         return end
@@ -118,12 +122,22 @@ class Master:
                 self._performer.perform(action)
         self._show_title()
 
+    def _tend_watcher(self) -> None:
+        # Not before the first worker is ready: what is edited until then has a newer time stamp than our start.
+        is_serving = self.arbiter.fleet.was_ready and self.arbiter.state() is not ServiceState.STOPPING
+        self._watching.tend(self.config, is_wanted=is_serving)
+
     # wait → events
 
     def _wait_for_events(self) -> Iterator[on.AnyEvent]:
         deadline = self.arbiter.next_deadline()
-        wake_at = [at for at in (deadline, self._posting.next_deadline()) if at is not None]
-        ready = self._selector.select(max(0.0, min(wake_at) - clock.monotonic()) if wake_at else None)
+        next_ones = [
+            each
+            for each in (deadline, self._watching.deadline, self._posting.next_deadline())
+            if each is not None
+        ]
+        timeout = max(0.0, min(next_ones) - clock.monotonic()) if next_ones else None
+        ready = self._selector.select(timeout)
         for key, mask in ready:
             if mask & selectors.EVENT_WRITE:
                 self._children.flush(key.fileobj)
@@ -165,6 +179,7 @@ class Master:
                     yield from self._ear.reap()
 
     def _read_configuration(self) -> Iterator[on.AnyEvent]:
+        self._watching.note_reading()
         try:
             config = self._reread()
         except PreforkError as error:

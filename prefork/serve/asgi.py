@@ -13,7 +13,6 @@ from prefork.serve.asgi_exchange import AsgiExchange
 from prefork.serve.http import HttpConnection
 from prefork.serve.http_service import HttpService
 from prefork.serve.lifespan import App, Lifespan
-from prefork.serve.service import Counters
 from prefork.serve.settings import ServeSettings
 from prefork.serve.stepping import make_stepper
 
@@ -26,9 +25,8 @@ class AsgiService(HttpService):
         app: App,
         settings: ServeSettings,
         loop: asyncio.AbstractEventLoop,
-        counters: Counters | None = None,
     ) -> None:
-        super().__init__(settings, loop, counters)
+        super().__init__(settings, loop)
         self.app = app
         self.root_path = settings.root_path
         self.raw_root_path = settings.root_path.encode("utf-8")

@@ -15,7 +15,7 @@ from prefork.serve.clock import Clock
 from prefork.serve.exchange import Exchange
 from prefork.serve.http import HttpConnection
 from prefork.serve.reader import Vocabulary
-from prefork.serve.service import CONNECTIONS, Counters
+from prefork.serve.service import CONNECTIONS, Cells, Counters
 from prefork.serve.settings import ServeSettings
 
 logger = logging.getLogger("prefork.worker")
@@ -35,12 +35,10 @@ class HttpService:
     stall_s = 60.0
     """How long a client may take nothing of what waits to be written."""
 
-    def __init__(
-        self, settings: ServeSettings, loop: asyncio.AbstractEventLoop, counters: Counters | None = None
-    ) -> None:
+    def __init__(self, settings: ServeSettings, loop: asyncio.AbstractEventLoop) -> None:
         self.settings = settings
         self.loop = loop
-        self.counters = counters or Counters()
+        self.counters = Counters()
         self.cells = self.counters.cells
         self.clock = Clock(loop, show_date=settings.date_header, show_server=settings.server_header)
         self.vocabulary = Vocabulary()
@@ -60,6 +58,10 @@ class HttpService:
         self._bad_input_unsaid = 0
 
     # The worker's side.
+
+    def count_in(self, cells: Cells) -> None:
+        self.counters = Counters(cells)
+        self.cells = cells
 
     def open_connection(self) -> HttpConnection:
         return HttpConnection(self)

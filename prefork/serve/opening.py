@@ -9,7 +9,7 @@ import asyncio
 from typing import Any, cast
 
 from prefork.config.model import Interface
-from prefork.serve.service import Counters, Service
+from prefork.serve.service import Service
 from prefork.serve.settings import ServeSettings
 
 
@@ -18,7 +18,6 @@ def open_service(
     interface: Interface,
     settings: ServeSettings,
     loop: asyncio.AbstractEventLoop,
-    counters: Counters | None = None,
 ) -> Service:
     """The service of one worker, on its `loop`; nothing of the app's has run yet."""
     # The interface was told from the app's signature at load, or by the user: no type can say more.
@@ -27,19 +26,19 @@ def open_service(
         case "asgi":
             from prefork.serve.asgi import AsgiService  # noqa: PLC0415
 
-            return AsgiService(callee, settings, loop, counters)
+            return AsgiService(callee, settings, loop)
         case "wsgi":
             from prefork.serve.wsgi import WsgiService  # noqa: PLC0415
 
-            return WsgiService(callee, settings, loop, counters)
+            return WsgiService(callee, settings, loop)
         case "stream":
             from prefork.serve.stream import StreamService  # noqa: PLC0415
 
-            return StreamService(callee, settings, loop, counters)
+            return StreamService(callee, settings, loop)
         case "protocol":
             from prefork.serve.protocol import ProtocolService  # noqa: PLC0415
 
-            return ProtocolService(callee, settings, loop, counters)
+            return ProtocolService(callee, settings, loop)
 
 
 def import_service(interface: Interface) -> None:

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 
-from prefork.serve.service import CONNECTIONS, IN_FLIGHT, REQUESTS, Counters
+from prefork.serve.service import CONNECTIONS, IN_FLIGHT, REQUESTS, Cells, Counters
 from prefork.serve.settings import ServeSettings
 
 ProtocolFactory = Callable[[], asyncio.BaseProtocol]
@@ -35,7 +35,6 @@ class ProtocolService:
         app: ProtocolFactory,
         settings: ServeSettings,
         loop: asyncio.AbstractEventLoop,
-        counters: Counters | None = None,
     ) -> None:
         del settings, loop  # HTTP's; a protocol is driven by its transport
         self._app = app
@@ -43,10 +42,13 @@ class ProtocolService:
         self._sweep_at = SWEEP_FROM
         self._idle = asyncio.Event()
         self._idle.set()
-        self.counters = counters or Counters()
+        self.counters = Counters()
 
     async def start_up(self) -> None:
         """Nothing: a protocol has no startup."""
+
+    def count_in(self, cells: Cells) -> None:
+        self.counters = Counters(cells)
 
     def open_connection(self) -> asyncio.BaseProtocol:
         try:

@@ -35,7 +35,8 @@ class Counters:
 
     def __init__(self, cells: Cells | None = None) -> None:
         self.cells: Cells = array("Q", (0, 0, 0)) if cells is None else cells
-        """Three numbers, all 0 at first; private unless given. Like the scoreboard's they refuse to go below 0."""
+        """Three numbers, all 0 at first; private unless given (a worker gives its row of the scoreboard, once it
+        knows which that is). Like the scoreboard's they refuse to go below 0."""
 
     @property
     def connections(self) -> int:
@@ -60,6 +61,9 @@ class Service(Protocol):
 
     async def start_up(self) -> None:
         """ASGI lifespan startup; nothing for the others. Raises `errors.AppError` when the app refuses."""
+
+    def count_in(self, cells: Cells) -> None:
+        """Count there from now on; the cells are all 0, and no connection was ever open."""
 
     def open_connection(self) -> asyncio.BaseProtocol:
         """The protocol factory: a new protocol object for one accepted socket."""

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from prefork.serve.service import CONNECTIONS, IN_FLIGHT, REQUESTS, Counters
+from prefork.serve.service import CONNECTIONS, IN_FLIGHT, REQUESTS, Cells, Counters
 from prefork.serve.settings import ServeSettings
 
 StreamHandler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[object]]
@@ -34,7 +34,6 @@ class StreamService:
         app: StreamHandler,
         settings: ServeSettings,
         loop: asyncio.AbstractEventLoop,
-        counters: Counters | None = None,
     ) -> None:
         del settings  # HTTP's; a stream handler has its own deadlines
         self._app = app
@@ -43,12 +42,15 @@ class StreamService:
         self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._idle = asyncio.Event()
         self._idle.set()
-        self.counters = counters or Counters()
+        self.counters = Counters()
         self.flush_stall_s = 30.0
         """A connection whose handler has ended is aborted when its peer takes no byte for so long."""
 
     async def start_up(self) -> None:
         """Nothing: a handler has no startup."""
+
+    def count_in(self, cells: Cells) -> None:
+        self.counters = Counters(cells)
 
     def open_connection(self) -> asyncio.BaseProtocol:
         reader = asyncio.StreamReader(READ_LIMIT_BYTES, self._loop)

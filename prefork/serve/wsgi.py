@@ -16,7 +16,6 @@ from prefork.serve.environ import FieldKeys
 from prefork.serve.exchange import Exchange
 from prefork.serve.http import HttpConnection
 from prefork.serve.http_service import HttpService
-from prefork.serve.service import Counters
 from prefork.serve.settings import ServeSettings
 from prefork.serve.thread_pool import ThreadPool
 from prefork.serve.wsgi_inline import InlineExchange
@@ -36,9 +35,8 @@ class WsgiService(HttpService):
         app: App,
         settings: ServeSettings,
         loop: asyncio.AbstractEventLoop,
-        counters: Counters | None = None,
     ) -> None:
-        super().__init__(settings, loop, counters)
+        super().__init__(settings, loop)
         self.app = app
         self.root_path = settings.root_path.encode("utf-8").decode("latin-1")
         self.field_keys = FieldKeys()

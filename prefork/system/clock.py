@@ -1,4 +1,6 @@
-"""The one clock: monotonic seconds, the same in every process of the machine since boot (clock_gettime(2))."""
+"""The clocks. For time that passes there is one: monotonic seconds, the same in every process since boot
+(clock_gettime(2)).
+"""
 
 from __future__ import annotations
 
@@ -9,3 +11,9 @@ monotonic = time.monotonic
 
 monotonic_ns = time.monotonic_ns
 """The same in whole nanoseconds."""
+
+wall_ns = time.time_ns
+"""Nanoseconds of the clock that files are stamped by; may be set, so never for measuring time."""
+
+cpu_s = time.process_time
+"""Seconds of CPU that this process has used."""

@@ -7,7 +7,7 @@ import select
 import signal
 import sys
 from contextlib import suppress
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 PR_SET_PDEATHSIG = 1
 PR_SET_NO_NEW_PRIVS = 38
@@ -111,7 +111,7 @@ def fork() -> int:
     return os.fork()
 
 
-def exit_now(code: int) -> None:
+def exit_now(code: int) -> NoReturn:
     """Leave without running anybody's cleanup: what a forked child must do, whose parent owns that cleanup."""
     os._exit(code)
 
@@ -149,6 +149,18 @@ def is_gone(pid: int, pidfd: int | None) -> bool:
     except PermissionError:
         return False
     return False
+
+
+def read_state(pid: int) -> str:
+    """The kernel's letter for what a process does: R runs, S sleeps until an event, T was stopped, Z is dead; empty if
+    the kernel does not say. See proc(5), /proc/pid/stat.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            # The name before it is in parentheses, and may hold some itself.
+            return file.read(512).rpartition(b") ")[2][:1].decode()
+    except OSError:
+        return ""
 
 
 def reap(pid: int = -1) -> Ended | None:

@@ -1,4 +1,4 @@
-"""Start a zygote's interpreter: a fresh one, knowing nothing but its end of a channel.
+"""Start the interpreter of a zygote or of the watcher: a fresh one, knowing nothing but its end of a channel.
 
 It may be started before anybody knows what it shall import: an interpreter needs longer to start than a command line
 to be read, and both can happen at once. Imports next to nothing, for it runs before the rest of the program is loaded.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 
-from prefork.ipc.starting import ZYGOTE_CODE
+from prefork.ipc.starting import WATCHER_CODE, ZYGOTE_CODE
 from prefork.system import processes
 from prefork.system.channel import Channel, open_pair
 
@@ -42,10 +42,19 @@ class Spawned:
 
 def spawn_zygote() -> Spawned:
     """Exec it. Raises OSError."""
+    return _spawn(ZYGOTE_CODE)
+
+
+def spawn_watcher() -> Spawned:
+    """Exec it. Raises OSError."""
+    return _spawn(WATCHER_CODE)
+
+
+def _spawn(code: str) -> Spawned:
     channel, theirs = open_pair()
     home = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     try:
-        pid = processes.start_python(ZYGOTE_CODE, [home, str(theirs.fileno())], theirs.fileno())
+        pid = processes.start_python(code, [home, str(theirs.fileno())], theirs.fileno())
     except BaseException:
         channel.close()
         raise

@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 from types import ModuleType
+from typing import NamedTuple
 
 import prefork
 from prefork.config.model import Config, Interface, LoopChoice
@@ -24,7 +25,7 @@ from prefork.ipc.codec import encode, read_from_master_as_worker
 from prefork.ipc.foreign import describe_failure
 from prefork.serve.app import LoadedApp, load_app
 from prefork.serve.opening import import_service, open_service
-from prefork.serve.service import Counters, Service
+from prefork.serve.service import Service
 from prefork.serve.settings import settings_of
 from prefork.system import clock, processes, signals, titles
 from prefork.system.channel import Channel
@@ -52,19 +53,36 @@ GC_THRESHOLD = 10_000
 looks many times a second at requests that are just being answered."""
 
 
-def run_worker(errand: Errand) -> int:
+class Prepared(NamedTuple):
+    """What a worker can have before anybody knows which worker it will be."""
+
+    app: LoadedApp
+    loop: asyncio.AbstractEventLoop
+    service: Service
+
+
+def prepare(config: Config, app: LoadedApp) -> Prepared:
+    """Make the loop and open the service: the part of a boot that needs no slot and runs no code of the app's.
+    Raises `AppError` as `make_loop` does.
+    """
+    loop = make_loop(config.loop)
+    asyncio.set_event_loop(loop)
+    return Prepared(app, loop, open_service(app.app, app.interface, settings_of(config), loop))
+
+
+def run_worker(errand: Errand, prepared: Prepared | None = None) -> int:
     """Serve until the end; returns the exit code."""
     born = clock.monotonic()
     channel = Channel(socket.socket(fileno=errand.channel_fd))
     identify(errand)
     write_fd = _offer_stacks(channel)
     try:
-        app = errand.app or _import_app(errand.boot.config)
-        loop = make_loop(errand.boot.config.loop)
-        asyncio.set_event_loop(loop)
-        life = Life(errand, app, channel, loop, born)
-        code = loop.run_until_complete(life.live())
-        _close_loop(loop, life.time_left())
+        if prepared is None:
+            config = errand.boot.config
+            prepared = prepare(config, errand.app or _import_app(config))
+        life = Life(errand, prepared, channel, born)
+        code = prepared.loop.run_until_complete(life.live())
+        _close_loop(prepared.loop, life.time_left())
     except AppError as error:
         channel.send(encode(say.BootFailed(*describe_failure(error))))
         channel.flush()
@@ -151,28 +169,23 @@ class Life:
     def __init__(
         self,
         errand: Errand,
-        app: LoadedApp,
+        prepared: Prepared,
         channel: Channel,
-        loop: asyncio.AbstractEventLoop,
         born: float,
     ) -> None:
         self._errand = errand
-        self._app = app
+        self._app, self._loop, self._service = prepared
         self._channel = channel
-        self._loop = loop
         self._born = born
         self._reader = read_from_master_as_worker()
         row = Scoreboard(errand.inherited.scoreboard_fd).row(errand.fork.row)
-        counters = Counters(row[CONNECTIONS : REQUESTS + 1])
-        self._service: Service = open_service(
-            app.app, app.interface, settings_of(errand.boot.config), loop, counters
-        )
-        self._acceptor = Acceptor(loop, self._service, errand.inherited.listener_fds)
-        self._heart = Heart(loop, row, self._look_around)
+        self._service.count_in(row[CONNECTIONS : REQUESTS + 1])
+        self._acceptor = Acceptor(self._loop, self._service, errand.inherited.listener_fds)
+        self._heart = Heart(self._loop, row, self._look_around)
         self._orders: asyncio.Queue[say.Drain | say.Quit] = asyncio.Queue()
-        self._talker = Talker(loop, channel, self._who())
+        self._talker = Talker(self._loop, channel, self._who())
         self._recycling = Recycling(errand.boot.config, self._service.counters, self._talker.retire)
-        self._farewell = Farewell(loop, self._who())
+        self._farewell = Farewell(self._loop, self._who())
         self._gone_by = float("inf")
         """When this process shall have ended, in monotonic seconds."""
 

@@ -25,10 +25,11 @@ from prefork.ipc.foreign import describe_failure, fit
 from prefork.ipc.starting import ZYGOTE_CODE
 from prefork.serve.app import LoadedApp, load_app
 from prefork.system import clock, logs, privileges, processes, signals, titles
-from prefork.system.channel import Channel
+from prefork.system.channel import Channel, open_pair
 from prefork.worker.errand import Errand, Inherited
 from prefork.worker.main import run_worker, warm_up
 from prefork.zygote.fork_safety import find_hazards, list_threads
+from prefork.zygote.spare import Reserve, Spare, Standby, run_spare
 
 logger = logging.getLogger("prefork.zygote")
 
@@ -52,12 +53,18 @@ def main(argv: list[str]) -> int:
     """The zygote's whole life, and after a fork the worker's. `argv`: where the master's prefork is, the channel's
     descriptor, and after an unsafe import the descriptor of the file that says what was known before the exec.
     """
-    errand = run_zygote(int(argv[1]), int(argv[2]) if len(argv) > 2 else None)
-    return 0 if errand is None else run_worker(errand)
+    child = run_zygote(int(argv[1]), int(argv[2]) if len(argv) > 2 else None)
+    match child:
+        case None:
+            return 0
+        case Errand():
+            return run_worker(child)
+        case Standby():
+            return run_spare(child)
 
 
-def run_zygote(channel_fd: int, resume_fd: int | None) -> Errand | None:
-    """Returns None when the zygote ends, or in a forked child the worker's errand."""
+def run_zygote(channel_fd: int, resume_fd: int | None) -> Errand | Standby | None:
+    """Returns None when the zygote ends, or in a forked child what it is there for."""
     signals.ignore(
         signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2
     )
@@ -229,14 +236,15 @@ class Zygote:
         self._app = app
         self._channel = channel
         self._reader = reader
-        self._serials: dict[int, int] = {}
-        """pid → serial of every child not reaped yet."""
+        self._serials: dict[int, int | None] = {}
+        """pid → serial of every child not reaped yet; a spare has none."""
+        self._reserve = Reserve(is_allowed=app is not None)
         self._inbox = signals.SignalInbox([signal.SIGCHLD])
         self._is_leaving = False
         self._kill_at: float | None = None
 
-    def run(self, waiting: list[say.MasterToZygote]) -> Errand | None:
-        """Fork and reap until told to leave and the last child is gone. Returns an errand in a forked child."""
+    def run(self, waiting: list[say.MasterToZygote]) -> Errand | Standby | None:
+        """Fork and reap until told to leave and the last child is gone. In a forked child, returns its purpose."""
         with selectors.DefaultSelector() as selector:
             selector.register(self._inbox, selectors.EVENT_READ)
             selector.register(self._channel, selectors.EVENT_READ)
@@ -260,13 +268,16 @@ class Zygote:
                         waiting = self._reader.feed(data)
                 elif not ready and self._kill_at is not None:
                     self._kill_orphans()
+                elif not ready and (standby := self._make_due_spare()) is not None:
+                    selector.close()
+                    return standby
                 if self._channel.has_unsent():
                     self._channel.flush()
 
     def _patience(self) -> float | None:
         if self._kill_at is not None:
             return max(0.0, self._kill_at - clock.monotonic())
-        return 0.05 if self._channel.has_unsent() else None
+        return 0.05 if self._channel.has_unsent() else self._reserve.patience()
 
     def _obey(self, message: say.MasterToZygote) -> Errand | None:
         match message:
@@ -277,6 +288,7 @@ class Zygote:
                 if self._inherited.log_fd is not None:
                     os.dup2(fd, self._inherited.log_fd, inheritable=False)
                 os.close(fd)
+                self._reserve.renew()  # the spare would write to the old one
             case say.Leave():
                 self._leave()
             case say.Boot() | say.Give():
@@ -285,6 +297,12 @@ class Zygote:
 
     def _fork(self, message: say.Fork) -> Errand | None:
         fd = self._channel.take_promised_fd()
+        spare = self._reserve.take()
+        if spare is not None:
+            self._tell_forked(message.serial, spare.pid)
+            spare.hand_over(message, fd)  # last, so that its own words come after ours
+            os.close(fd)
+            return None
         try:
             pid = processes.fork()
         except OSError as error:
@@ -292,27 +310,61 @@ class Zygote:
             os.close(fd)
             return None
         if pid == 0:
-            self._inbox.close()
-            self._channel.close()
-            signals.restore(signal.SIGCHLD)
+            self._let_go()
             return Errand(self._boot, self._inherited, self._app, message, fd)
         os.close(fd)
-        self._serials[pid] = message.serial
+        self._tell_forked(message.serial, pid)
+        return None
+
+    def _tell_forked(self, serial: int, pid: int) -> None:
+        self._serials[pid] = serial
         # Opened before anybody can reap it, so it cannot mean a later process with the same pid.
         pidfd = processes.open_pidfd(pid)
-        self._channel.send(encode(say.Forked(message.serial, pid, pidfd is not None)), pidfd)
+        self._channel.send(encode(say.Forked(serial, pid, pidfd is not None)), pidfd)
         if pidfd is not None:
             os.close(pidfd)
+
+    def _make_due_spare(self) -> Standby | None:
+        """Fork it, if it is time. In the child, returns what to wait with."""
+        if self._app is None or not self._reserve.is_due():
+            return None
+        try:
+            channel, theirs = open_pair()
+        except OSError:  # no descriptor left: no spare, until after the next fork
+            return None
+        try:
+            pid = processes.fork()
+        except OSError:
+            channel.close()
+            theirs.close()
+            return None
+        if pid == 0:
+            channel.close()
+            self._let_go()
+            return Standby(self._boot, self._inherited, self._app, theirs)
+        theirs.close()
+        self._serials[pid] = None
+        self._reserve.keep(Spare(pid, channel))
         return None
+
+    def _let_go(self) -> None:
+        """In a child: what is the zygote's."""
+        self._inbox.close()
+        self._channel.close()
+        signals.restore(signal.SIGCHLD)
 
     def _reap(self) -> None:
         for pid in list(self._serials):  # never waitpid(-1): the app's import may have children of its own
             if (ended := processes.reap(pid)) is not None:
                 serial = self._serials.pop(pid)
-                self._channel.send(encode(say.Reaped(serial, pid, ended.status)))
+                if serial is None:
+                    self._reserve.forget(pid)
+                else:
+                    self._channel.send(encode(say.Reaped(serial, pid, ended.status)))
 
     def _leave(self) -> None:
         self._is_leaving = True
+        self._reserve.close()
         titles.set_title(f"prefork: zygote {self._boot.config.name} gen={self._boot.gen} leaving")
         for fd in self._inherited.listener_fds:
             os.close(fd)

@@ -15,6 +15,7 @@ import pytest
 import prefork
 from prefork.cli.complaints import print_error, wants_color
 from prefork.cli.main import main
+from prefork.config.options import GROUPS
 from prefork.errors import AppError, PreforkError, UsageError
 from tests.cli.program import DEADLINE_S, clean_environ, run_program
 
@@ -35,8 +36,7 @@ def test_the_help_explains_every_option_in_groups(
     out = capsys.readouterr().out
     assert out.startswith("Usage: prefork ")
     sections = [line for line in out.splitlines() if line.endswith(":") and not line.startswith(" ")]
-    groups = ["App:", "Listeners:", "Workers:", "Time:", "Crashes:", "HTTP:", "Process:", "Logs:"]
-    assert sections[1:] == [*groups, "Configuration:"]
+    assert sections[1:] == [*(f"{group}:" for group in GROUPS), "Configuration:"]
     assert "-w, --workers N|max|max-1|50%" in out
 
 

@@ -17,8 +17,8 @@ from prefork.config.options import (
     list_names,
 )
 
-DERIVED = {"workers_why"}
-"""Told along with another field, never set."""
+DERIVED = {"workers_why", "read_from"}
+"""Told along with other fields, never set."""
 
 
 def test_every_field_of_config_has_exactly_one_option_named_after_it() -> None:
@@ -41,7 +41,7 @@ def test_every_default_is_the_one_of_config() -> None:
 def test_a_default_as_it_is_shown_reads_back_as_itself(option: Option) -> None:
     default = find_default(option)
     shown = option.kind.show(default)
-    if not default and isinstance(default, str | dict):
+    if not default and isinstance(default, str | dict | tuple):
         assert shown == "none"
         return
     parsed = option.kind.parse(shown)

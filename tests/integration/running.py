@@ -231,7 +231,22 @@ class Running:
 
     @property
     def zygotes(self) -> list[psutil.Process]:
-        return self.find_role("zygote")
+        """What a zygote forks bears its title for a moment."""
+        titled = {process.pid: process for process in self.find_role("zygote")}
+        return [process for process in titled.values() if read_parent(process) not in titled]
+
+    @property
+    def spares(self) -> list[psutil.Process]:
+        return self.find_role("spare")
+
+    def wait_spare(self) -> psutil.Process:
+        """There is exactly one, and it waits for an errand."""
+
+        def look() -> list[psutil.Process]:
+            spares = self.spares
+            return spares if len(spares) == 1 and is_asleep(spares[0]) else []
+
+        return wait_until(look, "one waiting spare")[0]
 
     def wait_workers(self, count: int, timeout_s: float = WAIT_TIMEOUT_S) -> list[psutil.Process]:
         """Exactly `count` workers live and all of them are ready."""
@@ -379,6 +394,18 @@ def read_title(process: psutil.Process) -> str:
     with suppress(psutil.Error):
         return " ".join(process.cmdline()).rstrip()
     return ""
+
+
+def read_parent(process: psutil.Process) -> int:
+    with suppress(psutil.Error):
+        return int(process.ppid())
+    return 0
+
+
+def is_asleep(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return bool(process.status() == psutil.STATUS_SLEEPING)
+    return False
 
 
 def is_alive(process: psutil.Process) -> bool:

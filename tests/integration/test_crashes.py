@@ -89,7 +89,7 @@ def test_a_killed_zygote_costs_no_request_and_no_worker(start: Start) -> None:
 def test_a_killed_master_takes_everybody_with_it_and_frees_the_port(start: Start) -> None:
     running = start("sleepy:app", "--workers", "3")
     port = running.port
-    assert len(running.find_processes()) == 4
+    assert len([*running.zygotes, *running.workers]) == 4
     with Connection(running.address) as in_flight:
         in_flight.send(b"GET /?s=0.5 HTTP/1.1\r\nHost: test\r\n\r\n")
         running.process.kill()
@@ -290,7 +290,8 @@ def test_a_stopped_zygote_is_replaced_and_its_dead_worker_too(start: Start) -> N
 def test_a_fork_at_import_leaves_no_copy_of_the_zygote(start: Start, tmp_path: Path) -> None:
     (tmp_path / "forks.py").write_text("import os\nos.fork()\nfrom pids import app\n")
     running = start("forks:app", "--workers", "1")
-    wait_until(lambda: len(running.find_processes()) == 2, "one zygote and one worker")
+    running.wait_spare()
+    wait_until(lambda: len(running.find_processes()) == 3, "one zygote, one worker and one spare")
     assert running.stop() == 0
     running.wait_gone()
 

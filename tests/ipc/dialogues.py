@@ -11,8 +11,10 @@ from prefork.config.model import Config
 from prefork.ipc import messages as say
 from prefork.ipc.codec import (
     Reader,
+    read_from_master_as_watcher,
     read_from_master_as_worker,
     read_from_master_as_zygote,
+    read_from_watcher,
     read_from_worker,
     read_from_zygote,
 )
@@ -91,6 +93,27 @@ DIALOGUES = [
         ],
     ),
     Dialogue(
+        "master to watcher",
+        read_from_master_as_watcher,
+        say.MasterToWatcher,
+        [
+            say.Watch(
+                "shop", ("/srv/shop",), ("/srv/shop/.env",), ("*.html",), (NASTY,), 2**62, "nobody", None
+            ),
+            say.Watch("shop", (), (), (), (), 0, None, None),
+        ],
+    ),
+    Dialogue(
+        "watcher to master",
+        read_from_watcher,
+        say.WatcherToMaster,
+        [
+            say.Watching("polling", NASTY, 10_000),
+            say.Watching("watchfiles", "", 0),
+            say.Changed((NASTY, "main.py"), 50),
+        ],
+    ),
+    Dialogue(
         "worker to master",
         read_from_worker,
         say.WorkerToMaster,
@@ -112,4 +135,4 @@ DIALOGUES = [
 
 def types_of(union: Any) -> set[type]:
     """The messages of a dialogue, by type."""
-    return set(get_args(union))
+    return set(get_args(union)) or {union}

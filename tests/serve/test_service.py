@@ -11,7 +11,6 @@ import pytest
 
 from prefork.config.model import Interface
 from prefork.serve.opening import open_service
-from prefork.serve.service import Counters
 from prefork.serve.settings import ServeSettings
 from prefork.system.scoreboard import CONNECTIONS, REQUESTS, make_scoreboard
 from tests.serve.accepting import LOOPS, accepting, read_all, run_on, wait_until
@@ -41,7 +40,8 @@ def test_the_shared_cells_are_true_at_every_moment(
     async def test() -> None:
         loop = asyncio.get_running_loop()
         app = make_app(interface, lambda: seen.append(cells.tolist()))
-        service = open_service(app, interface, ServeSettings(threads=threads), loop, Counters(cells))
+        service = open_service(app, interface, ServeSettings(threads=threads), loop)
+        service.count_in(cells)
         async with accepting(service) as connect:
             reader, writer = await connect()
             writer.write(ASK)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,7 @@ from prefork.system.processes import (
     describe_status,
     is_gone,
     open_pidfd,
+    read_state,
     reap,
     send_signal,
     start_python,
@@ -298,3 +300,17 @@ def test_a_started_interpreter_is_our_child_until_it_is_reaped() -> None:
     os.close(read_fd)
     os.close(write_fd)
     assert wait_until(lambda: reap(pid), "its end") == Ended(pid, 4 << 8)
+
+
+def test_the_state_of_a_process_is_told_by_its_letter_whatever_its_name() -> None:
+    code = "from pathlib import Path; Path('/proc/self/comm').write_text(') S (Z) '); input()"
+    with subprocess.Popen([sys.executable, "-S", "-c", code], stdin=subprocess.PIPE) as process:
+        comm = Path(f"/proc/{process.pid}/comm")
+        wait_until(lambda: comm.read_text() == ") S (Z) \n", "its name")
+        wait_until(lambda: read_state(process.pid) == "S", "its sleep")
+        process.send_signal(signal.SIGSTOP)
+        wait_until(lambda: read_state(process.pid) == "T", "its stop")
+        process.kill()
+        wait_until(lambda: read_state(process.pid) == "Z", "its death")
+    assert read_state(process.pid) == ""
+    assert read_state(os.getpid()) == "R"

@@ -13,7 +13,7 @@ from typing import cast
 
 import pytest
 
-from prefork.serve.service import Counters
+from prefork.serve.service import Cells, Counters
 from prefork.worker.accepting import Acceptor
 from tests.serve.accepting import LOOPS, Run, run_on, wait_until
 from tests.system.children import list_fds, run_python
@@ -31,6 +31,9 @@ class GreetingService:
     def open_connection(self) -> asyncio.BaseProtocol:
         self.opened += 1
         return Greeter()
+
+    def count_in(self, cells: Cells) -> None:
+        raise NotImplementedError
 
     async def start_up(self) -> None:
         raise NotImplementedError
