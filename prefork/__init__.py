@@ -7,11 +7,10 @@ nothing, for apps import it: whatever is heavy is imported by the function that 
 
 from __future__ import annotations
 
-from prefork.inside import on_message, on_shutdown, ready, retire, send
-
 TYPE_CHECKING = False  # not from typing, which would be most of the cost
 if TYPE_CHECKING:
     from prefork.identity import Worker
+    from prefork.inside import on_message, on_shutdown, ready, retire, send
 
 __version__ = "0.1.0"
 
@@ -33,3 +32,12 @@ def run(app: str | None = None, **options: object) -> int:
     from prefork.cli.embedding import run_embedded  # noqa: PLC0415  # apps that never call this do not pay for it
 
     return run_embedded(app, options)
+
+
+def __getattr__(name: str) -> object:
+    """The words of `prefork.inside`, imported when an app first uses one: the master never does (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from prefork import inside  # noqa: PLC0415  # see above
+
+    return getattr(inside, name)

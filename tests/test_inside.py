@@ -113,4 +113,9 @@ def test_what_cannot_be_called_with_two_arguments_is_refused_at_once(
 
 def test_importing_prefork_imports_next_to_nothing() -> None:
     code = "import sys; before = set(sys.modules); import prefork; print(*sorted(set(sys.modules) - before))"
-    assert run_python(code).split() == ["__future__", "prefork", "prefork.inside"]
+    assert run_python(code).split() == ["__future__", "prefork"]
+    assert (
+        "prefork.inside" in run_python(code.replace("import prefork;", "from prefork import send;")).split()
+    )
+    with pytest.raises(AttributeError, match="no attribute 'sned'"):
+        prefork.__getattr__("sned")
