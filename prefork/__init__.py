@@ -1,7 +1,8 @@
 """A pre-fork cluster server for Python: every core, reloads without a lost request, workers you can see.
 
-`prefork.worker` tells an app which worker it runs in, `prefork.run` starts a service from Python. Importing this costs
-next to nothing, for apps import it: whatever is heavy is imported by the function that needs it.
+`prefork.worker` tells an app which worker it runs in; `ready`, `retire`, `on_shutdown`, `send` and `on_message` are its
+words with prefork and with the other workers; `prefork.run` starts a service from Python. Importing this costs next to
+nothing, for apps import it: whatever is heavy is imported by the function that needs it.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 TYPE_CHECKING = False  # not from typing, which would be most of the cost
 if TYPE_CHECKING:
     from prefork.identity import Worker
+    from prefork.inside import on_message, on_shutdown, ready, retire, send
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "run", "worker"]
+__all__ = ["__version__", "on_message", "on_shutdown", "ready", "retire", "run", "send", "worker"]
 
 worker: Worker | None = None
 """Which worker this process is: `slot`, `generation`, `pid`, `count`. None outside a worker."""
@@ -30,3 +32,12 @@ def run(app: str | None = None, **options: object) -> int:
     from prefork.cli.embedding import run_embedded  # noqa: PLC0415  # apps that never call this do not pay for it
 
     return run_embedded(app, options)
+
+
+def __getattr__(name: str) -> object:
+    """The words of `prefork.inside`, imported when an app first uses one: the master never does (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from prefork import inside  # noqa: PLC0415  # see above
+
+    return getattr(inside, name)

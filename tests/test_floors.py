@@ -17,6 +17,7 @@ PACKAGE = Path(__file__).parent.parent / "prefork"
 FLOORS = {
     "errors": 0,
     "identity": 0,
+    "inside": 0,
     "core": 1,
     "config": 1,
     "ipc": 1,
@@ -237,7 +238,7 @@ def make_package(folder: Path, path: str, source: str) -> Path:
     """A package `prefork` with a room per floor, all empty but one file."""
     package = folder / "prefork"
     for room in FLOORS:
-        if room in {"errors", "identity", "__main__"}:
+        if room in {"errors", "identity", "inside", "__main__"}:
             (package / f"{room}.py").parent.mkdir(parents=True, exist_ok=True)
             (package / f"{room}.py").touch()
         else:

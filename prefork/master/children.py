@@ -19,7 +19,9 @@ from prefork.system.channel import Channel
 
 STACKS_BYTES = 65536
 MESSAGES_MAX = 1000
-"""An honest worker says a handful of things in its life; past this it is flooding us."""
+"""An honest worker says a handful of things in its life; past this it is flooding us. What its app posts to others does
+not count: that is slowed down instead.
+"""
 
 
 class ZygoteHandle:
@@ -57,7 +59,7 @@ class WorkerHandle:
     def hear(self, data: bytes) -> list[say.WorkerToMaster]:
         """The messages in `data`. Raises `ProtocolError` for what is none, or too many."""
         messages = self.reader.feed(data)
-        self.heard += len(messages)
+        self.heard += sum(not isinstance(message, say.Post) for message in messages)
         if self.heard > MESSAGES_MAX:
             raise ProtocolError(f"it sent more than {MESSAGES_MAX} messages")
         return messages
@@ -92,6 +94,10 @@ class Children:
         self.zygotes: dict[int, ZygoteHandle] = {}
         self.workers: dict[int, WorkerHandle] = {}
         self._selector = selector
+        self._reads: dict[Channel, Read] = {}
+        """Whom we listen to."""
+        self._held: set[Channel] = set()
+        """Whom we do not read for now."""
 
     def all(self) -> list[ZygoteHandle | WorkerHandle]:
         """Whoever can be told something."""
@@ -100,18 +106,24 @@ class Children:
     def add_zygote(self, zygote: ZygoteHandle, read: Read) -> None:
         """Listen to it from now on."""
         self.zygotes[zygote.gen] = zygote
-        self._selector.register(zygote.channel, selectors.EVENT_READ, read)
+        self._reads[zygote.channel] = read
+        self._listen(zygote.channel)
 
     def add_worker(self, worker: WorkerHandle, read: Read) -> None:
         """Listen to it from now on."""
         self.workers[worker.serial] = worker
-        self._selector.register(worker.channel, selectors.EVENT_READ, read)
+        self._reads[worker.channel] = read
+        self._listen(worker.channel)
 
     def send(self, child: ZygoteHandle | WorkerHandle, message: say.Message, fd: int | None = None) -> None:
         """Never blocks: what the child does not take now waits in its channel."""
-        child.channel.send(encode(message), fd)
+        self.send_lines(child, encode(message), fd)
+
+    def send_lines(self, child: ZygoteHandle | WorkerHandle, lines: bytes, fd: int | None = None) -> None:
+        """The same for messages that are bytes already."""
+        child.channel.send(lines, fd)
         if child.channel.has_unsent():
-            self._watch(child.channel, selectors.EVENT_READ | selectors.EVENT_WRITE)
+            self._listen(child.channel)
 
     def flush(self, channel: object) -> None:
         """The selector says that this channel takes more."""
@@ -119,12 +131,23 @@ class Children:
             if child.channel is channel:
                 child.channel.flush()
                 if not child.channel.has_unsent():
-                    self._watch(child.channel, selectors.EVENT_READ)
+                    self._listen(child.channel)
+
+    def hold(self, worker: WorkerHandle) -> None:
+        """Do not read it for now: what it says waits in the kernel, then in the worker."""
+        self._held.add(worker.channel)
+        self._listen(worker.channel)
+
+    def release(self, worker: WorkerHandle) -> None:
+        """Read it again."""
+        self._held.discard(worker.channel)
+        self._listen(worker.channel)
 
     def stop_reading(self, child: ZygoteHandle | WorkerHandle) -> None:
         """What it says is of no interest any more. Twice is fine."""
-        if not child.channel.is_closed and child.channel in self._selector.get_map():
-            self._selector.unregister(child.channel)
+        self._reads.pop(child.channel, None)
+        self._held.discard(child.channel)
+        self._listen(child.channel)
 
     def drop_zygote(self, zygote: ZygoteHandle) -> None:
         """It is gone."""
@@ -139,7 +162,19 @@ class Children:
             self.stop_reading(worker)
             worker.close()
 
-    def _watch(self, channel: object, mask: int) -> None:
-        key = self._selector.get_map().get(channel)  # type: ignore[call-overload] # typeshed wants a FileDescriptor
-        if key is not None:
-            self._selector.modify(key.fileobj, mask, key.data)
+    def _listen(self, channel: Channel) -> None:
+        """Have the selector watch for what is of interest now."""
+        if channel.is_closed:
+            return
+        mask = 0
+        if (read := self._reads.get(channel)) is not None:
+            mask = (channel not in self._held and selectors.EVENT_READ) | (
+                channel.has_unsent() and selectors.EVENT_WRITE
+            )
+        is_watched = channel in self._selector.get_map()
+        if mask and is_watched:
+            self._selector.modify(channel, mask, read)
+        elif mask:
+            self._selector.register(channel, mask, read)
+        elif is_watched:
+            self._selector.unregister(channel)

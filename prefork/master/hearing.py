@@ -16,12 +16,17 @@ from prefork.core import events as on
 from prefork.errors import AppError, ProtocolError
 from prefork.ipc import messages as say
 from prefork.master.children import Children, WorkerHandle, ZygoteHandle
+from prefork.master.posting import Posting
 from prefork.system import logs, processes
 from prefork.system.scoreboard import Scoreboard
 
 logger = logging.getLogger("prefork.master")
 
 REASON_MAX = 80
+READ_BYTES = 8192
+"""How much is read of a worker in one turn of the loop: one that says much must not keep the others waiting."""
+LAST_READ_BYTES = 1024 * 1024
+"""All that a socket can hold."""
 
 
 class Ear:
@@ -30,13 +35,19 @@ class Ear:
     """
 
     def __init__(
-        self, config: Config, children: Children, scoreboard: Scoreboard, has_served: Callable[[], bool]
+        self,
+        config: Config,
+        children: Children,
+        scoreboard: Scoreboard,
+        posting: Posting,
+        has_served: Callable[[], bool],
     ) -> None:
         self.app = say.Imported(where=config.app, interface=None, preloaded=False, why="", import_ms=0)
         """What the newest generation that imported said of the app."""
         self.boot_error: AppError | None = None
         self._children = children
         self._scoreboard = scoreboard
+        self._posting = posting
         self._has_served = has_served
         self._told: set[str] = set()
 
@@ -62,7 +73,7 @@ class Ear:
     def _bury_worker(self, worker: WorkerHandle, status: int | None) -> Iterator[on.AnyEvent]:
         if worker.is_reaped:
             return
-        yield from self.read_worker(worker)  # its last words are still in the channel
+        yield from self.read_worker(worker, LAST_READ_BYTES)  # its last words are still in the channel
         worker.is_reaped = True
         yield on.WorkerExited(
             serial=worker.serial,
@@ -127,12 +138,12 @@ class Ear:
                 if worker := self._children.workers.get(message.serial):
                     yield from self._bury_worker(worker, message.status)
 
-    def read_worker(self, worker: WorkerHandle) -> Iterator[on.AnyEvent]:
+    def read_worker(self, worker: WorkerHandle, size: int = READ_BYTES) -> Iterator[on.AnyEvent]:
         if worker.channel.is_closed:
             return
         if not worker.pid and (zygote := self._children.zygotes.get(worker.gen)):
             yield from self.read_zygote(zygote)  # which pid it has was said before whatever it says itself
-        data = worker.channel.receive()
+        data = worker.channel.receive(size)
         if data is None:
             self._children.stop_reading(worker)
             yield on.WorkerDeaf(worker.serial)
@@ -169,6 +180,8 @@ class Ear:
                 yield on.WorkerDraining(worker.serial, _shorten(message.reason))
             case say.Retire():
                 yield on.WorkerRetires(worker.serial, _shorten(message.reason))
+            case say.Post():
+                self._posting.take(worker, message)
             case say.Drained():
                 if message.lost:
                     logger.warning(

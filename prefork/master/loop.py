@@ -17,13 +17,14 @@ from prefork.core import actions as do
 from prefork.core import events as on
 from prefork.core.arbiter import Arbiter
 from prefork.core.rollout import count_moved
-from prefork.core.states import ServiceState
+from prefork.core.states import ServiceState, WorkerState
 from prefork.errors import AppError, PreforkError
 from prefork.ipc import messages as say
 from prefork.master.children import Children
 from prefork.master.hearing import Ear
 from prefork.master.performing import Performer
 from prefork.master.policy import policy_of
+from prefork.master.posting import Posting
 from prefork.master.provisions import Provider, Provision
 from prefork.master.watching import Watching
 from prefork.system import clock, processes, signals, titles
@@ -63,7 +64,10 @@ class Master:
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._inbox, selectors.EVENT_READ, self._read_signals)
         self._children = Children(self._selector)
-        self._ear = Ear(provision.config, self._children, scoreboard, lambda: arbiter.fleet.was_ready)
+        self._posting = Posting(self._children, self._is_ready)
+        self._ear = Ear(
+            provision.config, self._children, scoreboard, self._posting, lambda: arbiter.fleet.was_ready
+        )
         self._performer = Performer(
             provision,
             provider,
@@ -130,7 +134,11 @@ class Master:
 
     def _wait_for_events(self) -> Iterator[on.AnyEvent]:
         deadline = self.arbiter.next_deadline()
-        next_ones = [each for each in (deadline, self._watching.deadline) if each is not None]
+        next_ones = [
+            each
+            for each in (deadline, self._watching.deadline, self._posting.next_deadline())
+            if each is not None
+        ]
         timeout = max(0.0, min(next_ones) - clock.monotonic()) if next_ones else None
         ready = self._selector.select(timeout)
         for key, mask in ready:
@@ -138,6 +146,7 @@ class Master:
                 self._children.flush(key.fileobj)
             if mask & selectors.EVENT_READ:
                 yield from key.data()
+        self._posting.deliver()
         if deadline is not None and clock.monotonic() >= deadline:
             yield on.Woke(
                 {
@@ -145,6 +154,10 @@ class Master:
                     for worker in self._children.workers.values()
                 }
             )
+
+    def _is_ready(self, serial: int) -> bool:
+        worker = self.arbiter.fleet.workers.get(serial)
+        return worker is not None and worker.state is WorkerState.READY
 
     def _read_signals(self) -> Iterator[on.AnyEvent]:
         for number in self._inbox.take():

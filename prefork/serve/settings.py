@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from prefork.config.model import Config
+
 
 class ServeSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How one worker serves. Times in seconds, sizes in bytes; 0 for a limit means none."""
@@ -20,3 +22,20 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True):
     limit_request_body_bytes: int = 0
     server_header: bool = True
     date_header: bool = True
+
+
+def settings_of(config: Config) -> ServeSettings:
+    """The part of the configuration that serving needs."""
+    return ServeSettings(
+        threads=config.threads,
+        multiprocess=config.workers > 1,
+        root_path=config.root_path,
+        keep_alive_s=config.keep_alive_s,
+        header_timeout_s=config.header_timeout_s,
+        limit_request_line_bytes=config.limit_request_line_bytes,
+        limit_request_fields=config.limit_request_fields,
+        limit_request_field_size_bytes=config.limit_request_field_size_bytes,
+        limit_request_body_bytes=config.limit_request_body_bytes,
+        server_header=config.server_header,
+        date_header=config.date_header,
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import array
 import os
 import socket
+from collections import deque
 from contextlib import suppress
 
 from prefork.errors import ProtocolError
@@ -31,12 +32,14 @@ def open_pair() -> tuple[Channel, socket.socket]:
 class Channel:
     """A non-blocking end. Owned by one thread."""
 
-    __slots__ = ("_fds", "_queue", "_sock", "is_closed")
+    __slots__ = ("_fds", "_queue", "_sock", "is_closed", "unsent_bytes")
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         self._sock = sock
-        self._queue: list[tuple[bytes, int | None]] = []
+        self._queue: deque[tuple[bytes, int | None]] = deque()
+        self.unsent_bytes = 0
+        """How much output waits for the peer to read."""
         self._fds: list[int] = []
         self.is_closed = False
 
@@ -56,6 +59,7 @@ class Channel:
             return
         kept = None if fd is None else os.dup(fd)
         self._queue.append((line, kept))
+        self.unsent_bytes += len(line)
         self.flush()
 
     def flush(self) -> None:
@@ -66,7 +70,7 @@ class Channel:
             try:
                 sent = self._sock.sendmsg([line], rights)
             except (BlockingIOError, InterruptedError):
-                if sum(len(waiting) for waiting, _ in self._queue) > BACKLOG_BYTES:
+                if self.unsent_bytes > BACKLOG_BYTES:
                     self._drop_queue()
                     # Not close(): our selector would never hear of it, and would hold a descriptor number that the
                     # next channel gets. Shut down, both sides read the end.
@@ -77,15 +81,16 @@ class Channel:
                 return
             if fd is not None:  # SCM_RIGHTS leaves with the first byte, never twice
                 os.close(fd)
+            self.unsent_bytes -= sent
             if sent < len(line):
                 self._queue[0] = (line[sent:], None)
             else:
-                del self._queue[0]
+                self._queue.popleft()
 
-    def receive(self) -> bytes | None:
-        """What has arrived: bytes, b"" if nothing yet, None at EOF. Descriptors wait in `take_fd`."""
+    def receive(self, size: int = READ_BYTES) -> bytes | None:
+        """What has arrived, at most `size` bytes; b"" if nothing yet, None at EOF. Descriptors wait in `take_fd`."""
         try:
-            data, rights, _flags, _addr = self._sock.recvmsg(READ_BYTES, SPACE_BYTES, MSG_CMSG_CLOEXEC)
+            data, rights, _flags, _addr = self._sock.recvmsg(size, SPACE_BYTES, MSG_CMSG_CLOEXEC)
         except (BlockingIOError, InterruptedError):
             return b""
         except OSError:
@@ -128,3 +133,4 @@ class Channel:
                 with suppress(OSError):
                     os.close(fd)
         self._queue.clear()
+        self.unsent_bytes = 0

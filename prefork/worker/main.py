@@ -19,25 +19,35 @@ import prefork
 from prefork.config.model import Config, Interface, LoopChoice
 from prefork.errors import EXIT_APP, EXIT_OK, AppError, ProtocolError
 from prefork.identity import Worker
+from prefork.inside import app_side
 from prefork.ipc import messages as say
 from prefork.ipc.codec import encode, read_from_master_as_worker
 from prefork.ipc.foreign import describe_failure
 from prefork.serve.app import LoadedApp, load_app
 from prefork.serve.opening import import_service, open_service
 from prefork.serve.service import Service
-from prefork.serve.settings import ServeSettings
+from prefork.serve.settings import settings_of
 from prefork.system import clock, processes, signals, titles
 from prefork.system.channel import Channel
 from prefork.system.scoreboard import CONNECTIONS, REQUESTS, Scoreboard
 from prefork.worker.accepting import Acceptor
 from prefork.worker.beating import Heart
 from prefork.worker.errand import Errand
+from prefork.worker.farewell import Farewell
+from prefork.worker.recycling import Recycling
+from prefork.worker.talking import Talker
 
 logger = logging.getLogger("prefork.worker")
 
 ORPHAN_DRAIN_S = 6.0
 """When the master is gone, nobody will take over and nobody holds a deadline but us."""
 QUICK_SHUTDOWN_S = 1.0
+QUICK_STOP_S = 1.25
+"""From an order to quit to the exit: less than the master's patience with it."""
+QUICK_HOOKS_S = 0.5
+"""How much of that the app's shutdown hooks may take."""
+LAST_S = 0.1
+"""For a step of the end that no time was left for."""
 GC_THRESHOLD = 10_000
 """Container objects made, less those freed, before the collector looks at the young ones. With Python's own number it
 looks many times a second at requests that are just being answered."""
@@ -72,7 +82,7 @@ def run_worker(errand: Errand, prepared: Prepared | None = None) -> int:
             prepared = prepare(config, errand.app or _import_app(config))
         life = Life(errand, prepared, channel, born)
         code = prepared.loop.run_until_complete(life.live())
-        _close_loop(prepared.loop)
+        _close_loop(prepared.loop, life.time_left())
     except AppError as error:
         channel.send(encode(say.BootFailed(*describe_failure(error))))
         channel.flush()
@@ -129,23 +139,6 @@ def reserve_s(graceful_s: float) -> float:
     return min(0.1 * graceful_s, QUICK_SHUTDOWN_S)
 
 
-def settings_of(config: Config) -> ServeSettings:
-    """The part of the configuration that serving needs."""
-    return ServeSettings(
-        threads=config.threads,
-        multiprocess=config.workers > 1,
-        root_path=config.root_path,
-        keep_alive_s=config.keep_alive_s,
-        header_timeout_s=config.header_timeout_s,
-        limit_request_line_bytes=config.limit_request_line_bytes,
-        limit_request_fields=config.limit_request_fields,
-        limit_request_field_size_bytes=config.limit_request_field_size_bytes,
-        limit_request_body_bytes=config.limit_request_body_bytes,
-        server_header=config.server_header,
-        date_header=config.date_header,
-    )
-
-
 def _offer_stacks(channel: Channel) -> int:
     """Open the pipe that stacks are dumped into and give its other end to the master. Returns our end."""
     read_fd, write_fd = os.pipe()
@@ -160,12 +153,12 @@ def _import_app(config: Config) -> LoadedApp:
     return load_app(config.app, factory=config.factory, interface=config.interface, app_dir=config.app_dir)
 
 
-def _close_loop(loop: asyncio.AbstractEventLoop) -> None:
+def _close_loop(loop: asyncio.AbstractEventLoop, limit_s: float) -> None:
     tasks = asyncio.all_tasks(loop)
     for task in tasks:
         task.cancel()
     if tasks:
-        loop.run_until_complete(asyncio.wait(tasks, timeout=QUICK_SHUTDOWN_S))
+        loop.run_until_complete(asyncio.wait(tasks, timeout=min(limit_s, QUICK_SHUTDOWN_S)))
     loop.run_until_complete(loop.shutdown_asyncgens())
     loop.close()
 
@@ -188,12 +181,18 @@ class Life:
         row = Scoreboard(errand.inherited.scoreboard_fd).row(errand.fork.row)
         self._service.count_in(row[CONNECTIONS : REQUESTS + 1])
         self._acceptor = Acceptor(self._loop, self._service, errand.inherited.listener_fds)
-        self._heart = Heart(self._loop, row, channel.flush)
+        self._heart = Heart(self._loop, row, self._look_around)
         self._orders: asyncio.Queue[say.Drain | say.Quit] = asyncio.Queue()
+        self._talker = Talker(self._loop, channel, self._who())
+        self._recycling = Recycling(errand.boot.config, self._service.counters, self._talker.retire)
+        self._farewell = Farewell(self._loop, self._who())
+        self._gone_by = float("inf")
+        """When this process shall have ended, in monotonic seconds."""
 
     async def live(self) -> int:
         """Boot, serve, drain. Returns the exit code; raises `AppError` if the app refuses to start."""
         loop = self._loop
+        app_side.plug_in(self._talker)
         loop.add_reader(self._channel.fileno(), self._hear)
         loop.add_signal_handler(signal.SIGTERM, self._leave_alone, "SIGTERM")
         for number in (signal.SIGINT, signal.SIGQUIT):
@@ -209,27 +208,40 @@ class Life:
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD, *gc.get_threshold()[1:])
         self._heart.start()
+        if self._errand.boot.config.wait_ready:
+            waiting = loop.create_task(self._talker.wait_ready())
+            await asyncio.wait({waiting, order}, return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
         if not order.done():
             self._acceptor.start()
             show_state(self._errand, "ready")
             boot_ms = round((clock.monotonic() - self._born) * 1000)
-            self._channel.send(encode(say.Ready(boot_ms, self._app.interface, self._app.where)))
+            self._talker.announce(say.Ready(boot_ms, self._app.interface, self._app.where))
+            self._recycling.start()
         await self._obey(await order)
         return EXIT_OK
+
+    def time_left(self) -> float:
+        """Seconds until this process shall have ended; never none at all."""
+        return max(LAST_S, self._gone_by - clock.monotonic())
 
     async def _obey(self, order: say.Drain | say.Quit) -> None:
         """End as ordered; a second order while draining (the stop of the whole service, or a quick one) counts."""
         has_drained = isinstance(order, say.Drain) and await self._drain(order)
         self._acceptor.close()
+        if isinstance(order, say.Quit):
+            self._hurry("quick stop")
         lost = 0 if has_drained else self._service.cut()
         if lost:
             logger.warning("requests cut", extra=self._who() | {"lost": lost})
+        await self._farewell.end()
         try:
-            limit_s = self._errand.boot.config.graceful_timeout_s if has_drained else QUICK_SHUTDOWN_S
+            limit_s = self.time_left() if has_drained else min(self.time_left(), QUICK_SHUTDOWN_S)
             await asyncio.wait_for(self._service.shut_down(), limit_s)
         except asyncio.TimeoutError:
             logger.warning("the app's shutdown did not end", extra=self._who())
         self._heart.stop()
+        self._talker.flush()
         self._channel.send(encode(say.Drained(lost)))
 
     async def _drain(self, order: say.Drain) -> bool:
@@ -242,13 +254,13 @@ class Life:
             self._acceptor.pause()
         self._channel.send(encode(say.Draining(order.reason)))
         self._service.drain()
+        deadline = self._say_farewell(order)
         drained = loop.create_task(self._wait_drained())
-        deadline = loop.time() + order.graceful_s - reserve_s(order.graceful_s)
         while not drained.done():
             again = loop.create_task(self._orders.get())
             await asyncio.wait(
                 {drained, again},
-                timeout=max(0.0, deadline - loop.time()),
+                timeout=max(0.0, deadline - clock.monotonic()),
                 return_when=asyncio.FIRST_COMPLETED,
             )
             if not again.done():
@@ -256,10 +268,11 @@ class Life:
                 break
             newer = again.result()
             if isinstance(newer, say.Quit):
+                self._hurry("quick stop")
                 break
             if newer.last:
                 self._acceptor.finish()
-            deadline = min(deadline, loop.time() + newer.graceful_s - reserve_s(newer.graceful_s))
+            deadline = min(deadline, self._say_farewell(newer))
         drained.cancel()
         return drained.done() and not drained.cancelled()
 
@@ -267,6 +280,24 @@ class Life:
         # First those that were accepted and are not connected yet: they do not count as open.
         await self._acceptor.wait_connected()
         await self._service.wait_drained()
+        await self._farewell.wait()
+
+    def _say_farewell(self, order: say.Drain) -> float:
+        """Tell the app, and return when it has to be done, its own shutdown left out."""
+        now = clock.monotonic()
+        self._gone_by = min(self._gone_by, now + order.graceful_s)
+        deadline = now + order.graceful_s - reserve_s(order.graceful_s)
+        self._farewell.begin(app_side.hooks, order.reason, deadline)
+        return deadline
+
+    def _hurry(self, reason: str) -> None:
+        now = clock.monotonic()
+        self._gone_by = min(self._gone_by, now + QUICK_STOP_S)
+        self._farewell.begin(app_side.hooks, reason, now + QUICK_HOOKS_S)
+
+    def _look_around(self) -> None:
+        self._talker.flush()
+        self._recycling.check()
 
     def _hear(self) -> None:
         data = self._channel.receive()
@@ -289,6 +320,8 @@ class Life:
                     os.close(fd)
             elif isinstance(message, say.Unlisten):
                 self._acceptor.unlisten(message.number)
+            elif isinstance(message, say.Deliver):
+                self._talker.hear(message)
             elif isinstance(message, say.Drain | say.Quit):
                 self._orders.put_nowait(message)
 

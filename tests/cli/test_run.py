@@ -156,4 +156,13 @@ def test_run_is_the_command_line_as_a_call(master: FakeMaster) -> None:
 
 
 def test_the_public_names_are_these() -> None:
-    assert prefork.__all__ == ["__version__", "run", "worker"]
+    assert prefork.__all__ == [
+        "__version__",
+        "on_message",
+        "on_shutdown",
+        "ready",
+        "retire",
+        "run",
+        "send",
+        "worker",
+    ]

@@ -220,3 +220,23 @@ def test_closing_twice_is_fine_and_closes_what_nobody_took(
     peer.close()
     peer.close()
     assert peer.take_fd() is None
+
+
+def test_what_waits_is_known_to_the_byte_and_can_be_read_in_pieces(ends: tuple[Channel, Channel]) -> None:
+    ours, peer = ends
+    ours.send(b"x" * 100)
+    assert ours.unsent_bytes == 0
+    assert [peer.receive(64), peer.receive(64)] == [b"x" * 64, b"x" * 36]
+    ours.send(b"y" * 1_000_000)
+    ours.send(b"z" * 1_000)
+    received = 0
+    while received < 1_001_000:
+        data = peer.receive()
+        assert data
+        received += len(data)
+        ours.flush()
+        assert 0 <= ours.unsent_bytes <= 1_001_000 - received
+    assert (ours.unsent_bytes, ours.has_unsent()) == (0, False)
+    ours.send(b"x" * 1_000_000)
+    ours.close()
+    assert ours.unsent_bytes == 0
