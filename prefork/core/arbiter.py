@@ -308,7 +308,8 @@ class Arbiter:
             case on.ForkRefused():
                 fleet.bury(worker, event.why, killed=False)
             case on.WorkerExited():
-                fleet.bury(worker, event.how, killed=event.killed, lost=event.lost)
+                cut = {"lost": event.lost, "connections": event.connections}
+                fleet.bury(worker, event.how, killed=event.killed, cut=cut if event.connections else {})
 
     def _worker_ready(self, worker: Worker, boot_ms: int) -> None:
         fleet = self.fleet

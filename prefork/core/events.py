@@ -130,6 +130,8 @@ class WorkerExited(WorkerEvent, frozen=True):
     killed: bool
     lost: int = 0
     """Requests that it had begun and not answered."""
+    connections: int = 0
+    """That it had open: each may have held one more request, sent and not read."""
 
 
 AnyEvent = (

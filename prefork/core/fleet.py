@@ -8,7 +8,8 @@ it back, and a crash needs no case of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from prefork.core import actions as do
 from prefork.core.policy import (
@@ -271,8 +272,10 @@ class Fleet:
         worker.become(WorkerState.DRAINING, self.now + worker.policy.graceful_timeout_s)
         self.vacate(worker, young=young, killed=False, why=reason)
 
-    def bury(self, worker: Worker, how: str, *, killed: bool, lost: int = 0) -> None:
-        """It was reaped; `lost` requests went with it."""
+    def bury(
+        self, worker: Worker, how: str, *, killed: bool, cut: Mapping[str, int] = MappingProxyType({})
+    ) -> None:
+        """It was reaped; `cut` says what went with it."""
         was, settled, why = worker.state, worker.is_settled(self.now), worker.why
         worker.become(WorkerState.EXITED, NEVER)
         del self.workers[worker.serial]
@@ -284,9 +287,9 @@ class Fleet:
         asked = was in (WorkerState.DRAINING, WorkerState.KILLED)
         # One line for a crash at boot, not one per worker.
         told = not self.was_ready and any(slot.streak for slot in self.slots.values())
-        fields: Fields = {**who(worker), "how": how} | ({"lost": lost} if lost else {})
+        fields: Fields = {**who(worker), "how": how, **cut}
         self.report(
-            "info" if asked and not lost else "debug" if told else "warning", "worker exited", **fields
+            "info" if asked and not cut else "debug" if told else "warning", "worker exited", **fields
         )
         if not asked:
             why = f"{why} ({how})" if why else how

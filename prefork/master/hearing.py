@@ -82,6 +82,7 @@ class Ear:
             killed=processes.was_killed(status),
             # One that ended by itself has said what it cut.
             lost=0 if status == 0 else self._scoreboard.in_flight(worker.row),
+            connections=0 if status == 0 else self._scoreboard.connections(worker.row),
         )
 
     def read_zygote(self, zygote: ZygoteHandle) -> Iterator[on.AnyEvent]:

@@ -43,6 +43,11 @@ class Scoreboard:
         for cell in range(start, start + ROW_NUMBERS):
             self.cells[cell] = 0
 
+    def connections(self, index: int) -> int:
+        """Connections that the writer of that row has open."""
+        number: int = self.cells[index * ROW_NUMBERS + CONNECTIONS]
+        return number
+
     def in_flight(self, index: int) -> int:
         """Requests that the writer of that row has begun and not answered."""
         number: int = self.cells[index * ROW_NUMBERS + IN_FLIGHT]

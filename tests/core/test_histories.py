@@ -355,8 +355,9 @@ def test_requests_that_died_with_their_worker_are_counted_in_the_log() -> None:
     world = make_world(workers=2)
     world.alive.pop(1)
     world.ready.discard(1)
-    world.tell(on.WorkerExited(1, "SIGKILL", clean=False, killed=True, lost=3))
-    assert [r.fields["lost"] for r in world.reports if r.event == "worker exited"] == [3]
+    world.tell(on.WorkerExited(1, "SIGKILL", clean=False, killed=True, lost=3, connections=5))
+    told = [r.fields for r in world.reports if r.event == "worker exited"]
+    assert [(fields["lost"], fields["connections"]) for fields in told] == [(3, 5)]
 
 
 def test_the_new_configuration_is_adopted_when_the_last_slot_has_moved_and_not_before() -> None:

@@ -298,10 +298,16 @@ def test_a_fork_at_import_leaves_no_copy_of_the_zygote(start: Start, tmp_path: P
 
 def test_what_died_with_a_killed_worker_is_counted_in_the_log(start: Start, tmp_path: Path) -> None:
     running = start("held:app")
-    with Connection(running.address) as first, Connection(running.address) as second:
+    with (
+        Connection(running.address) as first,
+        Connection(running.address) as second,
+        Connection(running.address) as idle,
+    ):
+        assert idle.request("/").status == 200
         for connection in (first, second):
             connection.send(b"GET /hold HTTP/1.1\r\nHost: test\r\n\r\n")
             wait_until((tmp_path / "held").exists, "a request that is held")
             (tmp_path / "held").unlink()
         running.workers[0].kill()
-        assert running.wait_for_record("worker exited", how="SIGKILL").fields["lost"] == "2"
+        told = running.wait_for_record("worker exited", how="SIGKILL").fields
+        assert (told["lost"], told["connections"]) == ("2", "3")

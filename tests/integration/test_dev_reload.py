@@ -180,9 +180,7 @@ def test_the_configuration_and_its_files_are_watched_too(
     settings.write_text("GREETING=two\n")
     wait_version(running, "two")
     toml.write_text('env-file = "conf/shop.env"\nnonsense = 1\n')
-    running.wait_for_record(
-        "reload refused, the configuration is invalid: prefork.toml: unknown option nonsense"
-    )
+    running.wait_for_record("reload refused: prefork.toml: unknown option nonsense")
     assert running.get().body == b"two"
     toml.write_text('env-file = "conf/shop.env"\nworkers = 3\nenv = { GREETING = "three" }\n')
     wait_version(running, "three")
