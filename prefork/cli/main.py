@@ -29,10 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code. `arguments` are the process's own unless given."""
     processes.open_standard_streams()
     words = sys.argv[1:] if arguments is None else arguments
-    spare: Spawned | None = None
+    head_start: Spawned | None = None
     try:
-        spare = _start_early(words)
-        code = run_command(words, spare)
+        head_start = _start_early(words)
+        code = run_command(words, head_start)
         _flush_stdout()
     except PreforkError as error:
         print_error(error, sys.stderr)
@@ -49,8 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_error(PreforkError("cannot write to standard output: no space left"), sys.stderr)
         return EXIT_FAILED
     finally:
-        if spare is not None and spare.is_idle():
-            spare.discard()
+        if head_start is not None and head_start.is_idle():
+            head_start.discard()
     return code
 
 
@@ -67,8 +67,8 @@ def _start_early(words: Sequence[str]) -> Spawned | None:
         return None
 
 
-def run_command(arguments: Sequence[str], spare: Spawned | None = None) -> int:
-    """Find the command and run it; click's errors become ours. `spare` is for the command that serves."""
+def run_command(arguments: Sequence[str], head_start: Spawned | None = None) -> int:
+    """Find the command and run it; click's errors become ours. `head_start` is for the command that serves."""
     import click  # noqa: PLC0415  # 12 ms, inside the reach of Ctrl-C
 
     from prefork.cli.mistakes import translate_mistake  # noqa: PLC0415
@@ -77,7 +77,7 @@ def run_command(arguments: Sequence[str], spare: Spawned | None = None) -> int:
     # Not program.main(): it answers Ctrl-C and a closed stdout in its own way, with its own exit codes.
     program = make_program()
     try:
-        with program.make_context("prefork", list(arguments), obj=spare) as context:
+        with program.make_context("prefork", list(arguments), obj=head_start) as context:
             return program.invoke(context) or 0
     except click.exceptions.Exit as ended:
         return ended.exit_code

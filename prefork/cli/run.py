@@ -26,13 +26,13 @@ def make_run_command() -> click.Command:
 
 
 @click.pass_obj
-def run(spare: Spawned | None, /, **parameters: object) -> int:
+def run(head_start: Spawned | None, /, **parameters: object) -> int:
     """Serve until stopped; the exit code is the master's."""
     app = parameters.pop("app")
-    return serve(start_from_flags(app if isinstance(app, str) else None, pick_given(parameters)), spare)
+    return serve(start_from_flags(app if isinstance(app, str) else None, pick_given(parameters)), head_start)
 
 
-def serve(start: Start, spare: Spawned | None = None) -> int:
+def serve(start: Start, head_start: Spawned | None = None) -> int:
     """Read the configuration, say what the user should know of it, and run the master."""
     resolved = read_configuration(start)
     if resolved.config.log_format != "json":  # there, every line is a record
@@ -41,4 +41,4 @@ def serve(start: Start, spare: Spawned | None = None) -> int:
     from prefork.master.running import run_master  # noqa: PLC0415  # only now it is sure to be needed
 
     gc.enable()
-    return run_master(resolved.config, make_reread(start), spare)
+    return run_master(resolved.config, make_reread(start), head_start)

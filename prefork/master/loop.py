@@ -41,8 +41,8 @@ SIGNALS = (
 
 
 class Master:
-    """One service's master. `reread` gives the configuration anew for a reload, `on_serving` is called once, `spare`
-    becomes the first zygote.
+    """One service's master. `reread` gives the configuration anew for a reload, `on_serving` is called once,
+    `head_start` becomes the first zygote.
     """
 
     def __init__(  # noqa: PLR0913  # made in one place, of parts that differ in tests
@@ -54,7 +54,7 @@ class Master:
         *,
         reread: Callable[[], Config],
         on_serving: Callable[[Master], None],
-        spare: Spawned | None,
+        head_start: Spawned | None,
         python: str,
     ) -> None:
         self.arbiter = arbiter
@@ -76,7 +76,7 @@ class Master:
             self._ear,
             is_known=lambda gen: gen in arbiter.fleet.gens,
             on_serving=lambda: on_serving(self),
-            spare=spare,
+            head_start=head_start,
             python=python,
         )
         self._watching = Watching(self._selector, self._read_configuration)

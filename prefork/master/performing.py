@@ -31,7 +31,7 @@ LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNI
 
 class Performer:
     """One master's hands. A generation keeps the configuration it was started with for as long as it `is_known`.
-    `spare` becomes the first zygote, `python` runs the others.
+    `head_start` becomes the first zygote, `python` runs the others.
     """
 
     def __init__(  # noqa: PLR0913  # made in one place
@@ -44,7 +44,7 @@ class Performer:
         *,
         is_known: Callable[[int], bool],
         on_serving: Callable[[], None],
-        spare: Spawned | None,
+        head_start: Spawned | None,
         python: str,
     ) -> None:
         self.provision = provision
@@ -63,7 +63,7 @@ class Performer:
         self._ear = ear
         self._is_known = is_known
         self._on_serving = on_serving
-        self._spare = spare
+        self._head_start = head_start
         self._python = python
 
     def perform(self, action: do.Action) -> None:
@@ -165,7 +165,7 @@ class Performer:
             self._rolling, self._next = self._next, None
             self._provisions[gen] = self._rolling or self.provision
         provision = self._provisions[gen]
-        spawned, self._spare = self._spare, None
+        spawned, self._head_start = self._head_start, None
         try:
             spawned = spawn_zygote(self._python) if spawned is None else spawned.take()
         except OSError as error:  # out of processes or descriptors: as if it had died at once

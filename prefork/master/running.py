@@ -27,11 +27,11 @@ from prefork.system.spawning import Spawned
 logger = logging.getLogger("prefork.master")
 
 
-def run_master(config: Config, reread: Callable[[], Config], spare: Spawned | None = None) -> int:
+def run_master(config: Config, reread: Callable[[], Config], head_start: Spawned | None = None) -> int:
     """Serve until stopped; returns the exit code. Raises `PreforkError` for whatever keeps the service from starting.
 
     `reread` gives the configuration anew for a reload, and raises `PreforkError` if it has become invalid.
-    `spare` is an interpreter started beforehand; it becomes the first zygote.
+    `head_start` is an interpreter started beforehand; it becomes the first zygote.
     """
     check(config)
     with ExitStack() as undo:
@@ -52,7 +52,7 @@ def run_master(config: Config, reread: Callable[[], Config], spare: Spawned | No
             Arbiter(policy_of(config), chance.draw, ROWS),
             reread=reread,
             on_serving=show_banner,
-            spare=spare,
+            head_start=head_start,
             python=interpreter.find_python(os.environ),
         )
         end = master.run()
