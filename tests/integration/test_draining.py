@@ -34,7 +34,7 @@ HOST = "Host: test\r\n"
 GET = f"GET / HTTP/1.1\r\n{HOST}\r\n".encode()
 BODY = b"dribbled, byte by byte"
 STREAM = b"".join(bytes([65 + number % 26]) * 65536 for number in range(128))
-GRACEFUL_S = 5.0
+GRACEFUL_S = 2.0
 LAST_CHUNK = b"0\r\n\r\n"
 KEPT_OF_GRACEFUL = 0.9
 """The rest of the graceful time is for the app's own shutdown."""

@@ -1,6 +1,6 @@
 """A storm of signals to the master and of kill -9 among its workers, under load: then everything is as it should be.
 
-It is random, and its seed is in the test's name. `STORM_S=60` in the environment makes it last a minute instead of ten
+It is random, and its seed is in the test's name. `STORM_S=60` in the environment makes it last a minute instead of six
 seconds, `STORM_SEED=7` makes it another one.
 """
 
@@ -22,7 +22,7 @@ from tests.integration.conftest import Start
 from tests.integration.load import MixedLoad, Report
 from tests.integration.running import Running, is_alive, read_title, wait_until
 
-STORM_S = float(os.environ.get("STORM_S", "10"))
+STORM_S = float(os.environ.get("STORM_S", "6"))
 SEED = int(os.environ.get("STORM_SEED", "1"))
 REST_TIMEOUT_S = 30.0
 # Short enough that some canary lives so long between two kills.
