@@ -18,6 +18,7 @@ from lab import (
     Load,
     Started,
     finish_wrk,
+    is_spare,
     list_descendants,
     read_memory_mb,
     running,
@@ -126,7 +127,8 @@ def measure_respawn(on: Conditions, server: Server) -> Figures:
 def kill_one_worker(started: Started, figures: Figures) -> None:
     """SIGKILL the worker that served first, and time its successor: forked, said to be ready, first answer."""
     notes = started.folder / "first_served.txt"
-    alive = set(list_descendants(started.process.pid))
+    # A spare counts as forked from the moment it is a worker.
+    alive = {pid for pid in list_descendants(started.process.pid) if not is_spare(pid)}
     victim = next((pid for pid, _ in read_notes(notes) if pid in alive), None)
     if victim is None:
         raise BenchError("no worker has served yet")
@@ -139,7 +141,7 @@ def kill_one_worker(started: Started, figures: Figures) -> None:
     while time.time() < killed_at + 15:
         now = time.time()
         for pid in list_descendants(started.process.pid):
-            if pid not in alive:
+            if pid not in alive and not is_spare(pid):
                 first_seen.setdefault(pid, now)
         if ready_at is None and is_ready_logged(started, log_size):
             ready_at = now

@@ -210,6 +210,13 @@ def list_descendants(pid: int) -> list[int]:
     return found
 
 
+def is_spare(pid: int) -> bool:
+    """Was it forked beforehand, and is nobody yet?"""
+    with suppress(OSError):
+        return b": spare " in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
+
+
 def read_cpu_with_reaped_s(pid: int) -> float:
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
