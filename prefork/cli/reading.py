@@ -43,6 +43,8 @@ class Start(msgspec.Struct, frozen=True):
     directory: str
     environ: Mapping[str, str]
     pid: int
+    has_own_file: bool = False
+    """Was there a prefork.toml in the directory?"""
 
 
 def start_from_flags(app: str | None, flags: Mapping[str, Any]) -> Start:
@@ -123,7 +125,9 @@ def _make_start(layers: list[Layer], config_file: object) -> Start:
         raise ConfigError(
             f"the configuration file {quote(given)}: {refused.message}", *refused.hints
         ) from None
-    return Start(tuple(layers), path, find_directory(environ), environ, os.getpid())
+    directory = find_directory(environ)
+    has_own_file = path is None and posixpath.exists(posixpath.join(directory, OWN_FILE))
+    return Start(tuple(layers), path, directory, environ, os.getpid(), has_own_file)
 
 
 def _read_files(start: Start) -> tuple[list[Layer], list[str]]:
@@ -133,8 +137,8 @@ def _read_files(start: Start) -> tuple[list[Layer], list[str]]:
     paths = [own if start.config_file is None else join_path(start.directory, start.config_file)]
     if start.config_file is not None:
         layers.append(_read_named_file(start.config_file, start.directory))
-    elif (data := _read_if_there(own, OWN_FILE)) is not None:
-        layers.append(read_table(read_document(data, OWN_FILE), OWN_FILE))
+    elif start.has_own_file or posixpath.exists(own):  # what was there at the start must not go by accident
+        layers.append(read_table(read_document(_read(own, OWN_FILE), OWN_FILE), OWN_FILE))
     if (data := _read_if_there(pyproject, PYPROJECT)) is not None:
         table = read_pyproject(data, PYPROJECT)
         if table is not None:

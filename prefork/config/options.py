@@ -331,8 +331,10 @@ OPTIONS: tuple[Option, ...] = (
         "HTTP",
         "Largest request body (413); 0: no limit.",
     ),
-    Option("server-header", "server_header", kinds.SWITCH, "HTTP", "Send `server: prefork`."),
-    Option("date-header", "date_header", kinds.SWITCH, "HTTP", "Send the date."),
+    Option(
+        "server-header", "server_header", kinds.SWITCH, "HTTP", "Whether responses say `server: prefork`."
+    ),
+    Option("date-header", "date_header", kinds.SWITCH, "HTTP", "Whether responses carry the date."),
     Option(
         "name",
         "name",

@@ -130,7 +130,10 @@ class Arbiter:
         fleet = self.fleet
         match worker.state:
             case WorkerState.BOOTING:
-                fleet.condemn(worker, worker.why or f"not ready within {worker.policy.boot_timeout_s:g} s")
+                late = f"not ready within {worker.policy.boot_timeout_s:g} s"
+                if worker.policy.wait_ready:
+                    late += " (wait-ready: has the app called prefork.ready()?)"
+                fleet.condemn(worker, worker.why or late)
             case WorkerState.READY if worker.why:
                 fleet.condemn(worker, worker.why)
             case WorkerState.READY:
@@ -224,6 +227,10 @@ class Arbiter:
         fleet = self.fleet
         if self._stopping is None and fleet.was_ready and not fleet.parked:
             fleet.report("info", "draining all workers", workers=fleet.target)
+            self._queued = None
+            if fleet.rollout is not None:
+                fleet.rollout.failure = fleet.rollout.failure or "all workers drain"
+                rollout.step(fleet)
             fleet.park("WINCH")
 
     # what children say
@@ -306,7 +313,8 @@ class Arbiter:
             case on.WorkerMisbehaved():
                 fleet.condemn(worker, event.why)
             case on.ForkRefused():
-                fleet.bury(worker, event.why, killed=False)
+                # No process, no memory, no descriptor: the machine's state, and no fault of the app's.
+                fleet.bury(worker, event.why, killed=True)
             case on.WorkerExited():
                 cut = {"lost": event.lost, "connections": event.connections}
                 fleet.bury(worker, event.how, killed=event.killed, cut=cut if event.connections else {})

@@ -320,7 +320,14 @@ class Fleet:
             self._not_before = self.now + delay_s(self._streak, killed=False, spread=self._spread())
         if self.was_ready and not killed and slot.streak > worker.policy.max_restarts:
             slot.failed = True
-            self.report("error", "slot failed", slot=slot.index, young_deaths=slot.streak, why=why)
+            self.report(
+                "error",
+                "slot failed",
+                slot=slot.index,
+                young_deaths=slot.streak,
+                why=why,
+                again="at the next reload",
+            )
 
     def report(self, level: do.Level, event: str, **fields: str | float) -> None:
         """A line for the log."""

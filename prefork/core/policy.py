@@ -14,6 +14,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     graceful_timeout_s: float = 30.0
     min_uptime_s: float = 1.0
     max_restarts: int = 16
+    wait_ready: bool = False
+    """Ready means that the app said so."""
     settle_s: float = 1.0
     """How long the canary of a rollout must have been ready before the other slots follow."""
     surge: int = 1

@@ -190,7 +190,8 @@ class Master:
             config = self._reread()
             self._performer.prepare(config)
         except PreforkError as error:
-            logger.error("reload refused: %s", error.message, extra={"detail": "\n".join(error.hints)})  # noqa: TRY400 ours, no traceback
+            hints = "\n".join(f"  {hint}" for hint in error.hints)
+            logger.error("reload refused: %s", error.message, extra={"detail": hints})  # noqa: TRY400 ours, no traceback
             return
         if config.pid != self._pidfile:
             logger.warning("the pidfile stays until a restart", extra={"pid_file": self._pidfile or "none"})

@@ -15,6 +15,7 @@ def policy_of(config: Config) -> Policy:
         graceful_timeout_s=config.graceful_timeout_s,
         min_uptime_s=config.min_uptime_s,
         max_restarts=config.max_restarts,
+        wait_ready=config.wait_ready,
         settle_s=config.settle_s,
         surge=0 if config.surge.endswith("%") else int(config.surge),
         surge_percent=int(config.surge[:-1]) if config.surge.endswith("%") else 0,

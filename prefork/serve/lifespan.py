@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
+from pathlib import Path
 from typing import Any
 
 from prefork.errors import AppError
+from prefork.serve.blame import find_blame
 
 logger = logging.getLogger("prefork.worker")
+
+LAST_WORDS_S = 0.5
+"""An app that said that its startup failed has so long to raise what failed."""
 
 Message = MutableMapping[str, Any]
 App = Callable[
@@ -72,12 +76,16 @@ class Lifespan:
                 if not waiting.done():
                     waiting.set_result(None)
 
+    def _settle(self) -> None:
+        if not self._started.done():
+            self._started.set_result(None)
+
     def _note_failure(self, exc: BaseException) -> None:
         if not self._started.done():
             if self._failure is None:
                 logger.debug("the app does not speak lifespan (%s: %s)", type(exc).__name__, exc)
             elif not isinstance(exc, asyncio.CancelledError | GeneratorExit):
-                self._failure.traceback = "".join(traceback.format_exception(exc))
+                self._failure.traceback = find_blame(exc, Path.cwd()).traceback or self._failure.traceback
         elif not isinstance(exc, asyncio.CancelledError | GeneratorExit) and not self._stopped.done():
             logger.error("the app's lifespan raised", exc_info=exc)
 
@@ -86,10 +94,12 @@ class Lifespan:
         if kind == "lifespan.startup.complete" and not self._started.done():
             self._started.set_result(None)
         elif kind == "lifespan.startup.failed" and not self._started.done():
-            self._failure = AppError(
-                f"the app's startup failed: {message.get('message') or 'it did not say why'}"
-            )
-            self._started.set_result(None)
+            # Starlette and others put their whole traceback here: its last line says what it was.
+            said = str(message.get("message") or "it did not say why").strip()
+            told = said if "\n" in said else ""
+            self._failure = AppError(f"the app's startup failed: {said.splitlines()[-1]}", traceback=told)
+            # What it raises next says where; but it need not raise, nor end.
+            self._loop.call_later(LAST_WORDS_S, self._settle)
         elif kind == "lifespan.shutdown.complete" and not self._stopped.done():
             self._stopped.set_result(None)
         elif kind == "lifespan.shutdown.failed" and not self._stopped.done():

@@ -51,6 +51,10 @@ class Acceptor:
         while self._left:
             self.unlisten(self._left.pop())
 
+    def list_fds(self) -> list[int]:
+        """Of the listeners that are open here."""
+        return [sock.fileno() for sock in self._listeners.values()]
+
     def pause(self) -> None:
         """Leave rotation: what waits in the backlog is for the others."""
         for sock in self._listeners.values():

@@ -8,12 +8,15 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import threading
 from collections.abc import Awaitable, Callable, Iterable
 
-from prefork.system import clock
+from prefork.system import clock, processes
 
 logger = logging.getLogger("prefork.worker")
 
+LAST_WORDS_S = 0.3
+"""Before the master would kill us, to say which threads we leave behind."""
 CANCEL_S = 0.05
 """How long a hook that was cancelled may take to notice."""
 
@@ -76,3 +79,28 @@ class Farewell:
 
     def _log_fault(self, name: str, error: BaseException) -> None:
         logger.error("shutdown hook raised", extra=self._who | {"hook": name}, exc_info=error)
+
+
+def leave_threads(limit_s: float, code: int, who: dict[str, object]) -> None:
+    """The interpreter waits at its end for the app's threads that are no daemons: see that it does so for no longer
+    than `limit_s`, and then exit with `code` all the same.
+    """
+    if not _list_staying():
+        return
+
+    def leave() -> None:
+        ended.wait(max(0.0, limit_s - LAST_WORDS_S))
+        names = ", ".join(_list_staying())
+        logger.warning("threads of the app's did not end", extra=who | {"threads": names})
+        processes.exit_now(code)
+
+    ended = threading.Event()  # nobody sets it: it only waits as a daemon may
+    threading.Thread(target=leave, name="prefork-leave", daemon=True).start()
+
+
+def _list_staying() -> list[str]:
+    return [
+        thread.name
+        for thread in threading.enumerate()
+        if thread is not threading.main_thread() and not thread.daemon
+    ]

@@ -29,11 +29,12 @@ from prefork.serve.service import Service
 from prefork.serve.settings import settings_of
 from prefork.system import clock, processes, signals, titles
 from prefork.system.channel import Channel
+from prefork.system.fork_guard import ForkGuard
 from prefork.system.scoreboard import CONNECTIONS, REQUESTS, Scoreboard
 from prefork.worker.accepting import Acceptor
 from prefork.worker.beating import Heart
 from prefork.worker.errand import Errand
-from prefork.worker.farewell import Farewell
+from prefork.worker.farewell import Farewell, leave_threads
 from prefork.worker.recycling import Recycling
 from prefork.worker.talking import Talker
 
@@ -76,13 +77,16 @@ def run_worker(errand: Errand, prepared: Prepared | None = None) -> int:
     channel = Channel(socket.socket(fileno=errand.channel_fd))
     identify(errand)
     write_fd = _offer_stacks(channel)
+    guard = ForkGuard(errand.inherited.listener_fds.values)
     try:
         if prepared is None:
             config = errand.boot.config
             prepared = prepare(config, errand.app or _import_app(config))
         life = Life(errand, prepared, channel, born)
+        guard.watch(life.list_listeners)
         code = prepared.loop.run_until_complete(life.live())
         _close_loop(prepared.loop, life.time_left())
+        leave_threads(life.time_left(), code, life.who())
     except AppError as error:
         channel.send(encode(say.BootFailed(*describe_failure(error))))
         channel.flush()
@@ -183,9 +187,9 @@ class Life:
         self._acceptor = Acceptor(self._loop, self._service, errand.inherited.listener_fds)
         self._heart = Heart(self._loop, row, self._look_around)
         self._orders: asyncio.Queue[say.Drain | say.Quit] = asyncio.Queue()
-        self._talker = Talker(self._loop, channel, self._who())
+        self._talker = Talker(self._loop, channel, self.who())
         self._recycling = Recycling(errand.boot.config, self._service.counters, self._talker.retire)
-        self._farewell = Farewell(self._loop, self._who())
+        self._farewell = Farewell(self._loop, self.who())
         self._gone_by = float("inf")
         """When this process shall have ended, in monotonic seconds."""
 
@@ -221,6 +225,10 @@ class Life:
         await self._obey(await order)
         return EXIT_OK
 
+    def list_listeners(self) -> list[int]:
+        """The descriptors of the listeners that we have open."""
+        return self._acceptor.list_fds()
+
     def time_left(self) -> float:
         """Seconds until this process shall have ended; never none at all."""
         return max(LAST_S, self._gone_by - clock.monotonic())
@@ -233,13 +241,13 @@ class Life:
             self._hurry("quick stop")
         lost = 0 if has_drained else self._service.cut()
         if lost:
-            logger.warning("requests cut", extra=self._who() | {"lost": lost})
+            logger.warning("requests cut", extra=self.who() | {"lost": lost})
         await self._farewell.end()
         try:
             limit_s = self.time_left() if has_drained else min(self.time_left(), QUICK_SHUTDOWN_S)
             await asyncio.wait_for(self._service.shut_down(), limit_s)
         except asyncio.TimeoutError:
-            logger.warning("the app's shutdown did not end", extra=self._who())
+            logger.warning("the app's shutdown did not end", extra=self.who())
         self._heart.stop()
         self._talker.flush()
         self._channel.send(encode(say.Drained(lost)))
@@ -327,7 +335,7 @@ class Life:
 
     def _orphaned(self) -> None:
         """EOF means the master died: drain, and let nobody linger on the port."""
-        logger.error("the master is gone, draining", extra=self._who())
+        logger.error("the master is gone, draining", extra=self.who())
         # The loop may be about to hang in the app: a watchdog outside of the interpreter ends us then.
         signals.exit_after(ORPHAN_DRAIN_S + 1.0)
         self._orders.put_nowait(say.Drain("master gone", ORPHAN_DRAIN_S, last=True))
@@ -337,5 +345,6 @@ class Life:
         self._channel.send(encode(say.Draining(reason)))
         self._orders.put_nowait(say.Drain(reason, self._errand.boot.config.graceful_timeout_s, last=False))
 
-    def _who(self) -> dict[str, object]:
+    def who(self) -> dict[str, object]:
+        """Which worker, for a log line."""
         return {"slot": self._errand.fork.slot, "gen": self._errand.boot.gen}

@@ -27,6 +27,7 @@ from prefork.ipc.starting import PROTOCOL, ZYGOTE_CODE
 from prefork.serve.app import LoadedApp, load_app
 from prefork.system import clock, logs, privileges, processes, signals, titles
 from prefork.system.channel import Channel, open_pair
+from prefork.system.fork_guard import ForkGuard
 from prefork.worker.errand import Errand, Inherited
 from prefork.worker.main import run_worker, warm_up
 from prefork.zygote.fork_safety import find_hazards, list_threads
@@ -96,7 +97,9 @@ def run_zygote(channel_fd: int, resume_fd: int | None) -> Errand | Standby | Non
     titles.set_title(f"prefork: zygote {boot.config.name} gen={boot.gen} importing")
     try:
         prepare_process(boot.config, inherited.log_fd)
+        guard = ForkGuard(inherited.listener_fds.values)
         imported = import_app(boot.config, inherited.log_fd, heard.unsafe)
+        guard.end()
         if imported.app is not None:
             hazards = find_hazards(frozenset({channel_fd}), imported.watchdog)
             if hazards and boot.config.preload == "auto":

@@ -95,6 +95,14 @@ def test_a_reload_onto_a_broken_file_raises_and_can_be_tried_again(directory: Pa
     assert reread().threads == 5
 
 
+def test_a_reload_refuses_that_the_file_it_started_with_is_gone(directory: Path) -> None:
+    (directory / "prefork.toml").write_text("threads = 2\n")
+    reread = make_reread(start_from_flags("main:app", {}))
+    (directory / "prefork.toml").unlink()
+    with pytest.raises(ConfigError, match=r"cannot read prefork.toml: no such file"):
+        reread()
+
+
 def test_a_directory_keeps_the_name_it_was_entered_by(directory: Path) -> None:
     (directory / "releases").mkdir()
     (directory / "current").symlink_to("releases")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from prefork.core import actions as do
@@ -195,7 +197,7 @@ def test_an_old_worker_that_cannot_say_that_it_left_delays_the_end_of_a_reload_b
 @pytest.mark.parametrize(
     ("surge", "at_once"), [({"surge": 2}, 2), ({"surge": 0, "surge_percent": 60}, 3), ({"surge": 9}, 4)]
 )
-def test_after_the_canary_surge_slots_are_moved_at_the_same_time(surge: dict[str, int], at_once: int) -> None:
+def test_after_the_canary_surge_slots_are_moved_at_the_same_time(surge: dict[str, Any], at_once: int) -> None:
     world = make_world(workers=5)
     world.tell(on.ReloadAsked(Policy(workers=5, **surge)))
     world.zygote_ready(2)
@@ -617,3 +619,40 @@ def test_a_master_that_overslept_leaves_a_booting_worker_its_time() -> None:
     assert world.tell(on.Woke(dict(world.ticks))) == []
     assert world.pass_time(9) == []
     assert do.DumpStacks(3) in world.pass_time(2)
+
+
+def test_parking_during_a_reload_abandons_it_and_its_workers_with_everybody_else() -> None:
+    world = make_world(workers=2)
+    world.tell(on.ReloadAsked(Policy(workers=2, settle_s=5)))
+    world.tell(on.ReloadAsked(Policy(workers=2)))
+    world.zygote_ready(2)
+    world.worker_ready(3)
+    world.tell(on.ParkAsked())
+    assert world.told_to_go == {1, 2, 3}
+    world.everyone_obeys()
+    world.pass_time(100)
+    assert world.alive == {}
+    assert "reloaded" not in world.events()
+
+
+def test_a_machine_that_cannot_fork_for_long_fails_no_slot() -> None:
+    world = make_world(workers=2, max_restarts=3)
+    world.pass_time(5)
+    world.worker_exits(1)
+    for _ in range(50):
+        for serial in list(world.booting):
+            del world.booting[serial], world.alive[serial]
+            world.tell(on.ForkRefused(serial, "cannot fork: EAGAIN"))
+        world.pass_time(1.3)
+    world.boot_all()
+    assert world.serving() == [(0, 1), (1, 1)], "within a second and a bit of the machine's recovery"
+
+
+def test_wait_ready_that_never_comes_says_what_is_missing() -> None:
+    world = World(Policy(workers=1, wait_ready=True, boot_timeout_s=2))
+    world.tell(on.Start())
+    world.zygote_ready(1)
+    world.fork_confirmed(1)
+    world.pass_time(2.1)
+    told = [r.fields["why"] for r in world.reports if r.event == "worker condemned"]
+    assert told == ["not ready within 2 s (wait-ready: has the app called prefork.ready()?)"]
