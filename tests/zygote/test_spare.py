@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -110,7 +111,8 @@ class StandIn:
             channel.close()
         self._spawned.discard()
         for child in children:
-            child.kill()
+            with suppress(psutil.NoSuchProcess):  # its channel's end was its own
+                child.kill()
 
     def _listen(self) -> None:
         self.heard += self._reader.feed(self._spawned.channel.receive() or b"")
