@@ -18,9 +18,16 @@ start the zygote of a newer or an older prefork than the master's: different num
 What both must understand whatever the number: the first three words of argv, and `ImportFailed`.
 """
 
+SAFE_PATH = "prefork"
+"""What PYTHONSAFEPATH holds for the interpreter and not for the app: with the current directory on its path, Python
+3.13.0 fails in odd places once that directory is deleted, as old releases are. Older Pythons do not know the variable.
+"""
+
 _CODE = """\
-import gc, sys
+import gc, os, sys
 gc.disable()
+if os.environ.get("PYTHONSAFEPATH") == "{mark}":
+    del os.environ["PYTHONSAFEPATH"]
 sys.path[:] = [place for place in sys.path if place]
 try:
     from prefork.{room}.main import main
@@ -29,8 +36,8 @@ except ModuleNotFoundError:
     from prefork.{room}.main import main
 sys.exit(main(sys.argv[1:]))
 """
-ZYGOTE_CODE = _CODE.format(room="zygote")
-WATCHER_CODE = _CODE.format(room="watcher")
+ZYGOTE_CODE = _CODE.format(room="zygote", mark=SAFE_PATH)
+WATCHER_CODE = _CODE.format(room="watcher", mark=SAFE_PATH)
 """argv: the directory that holds the master's own prefork, the channel's descriptor, the master's PROTOCOL, and what
 `main` documents.
 """

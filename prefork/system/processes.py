@@ -9,6 +9,8 @@ import sys
 from contextlib import suppress
 from typing import NamedTuple, NoReturn
 
+from prefork.ipc.starting import SAFE_PATH
+
 PR_SET_PDEATHSIG = 1
 PR_SET_NO_NEW_PRIVS = 38
 PR_SET_CHILD_SUBREAPER = 36
@@ -68,7 +70,7 @@ def start_python(python: str, code: str, argv: list[str], pass_fd: int) -> int:
     command = [python, "-c", code, *argv]
     os.set_inheritable(pass_fd, True)
     try:
-        return os.posix_spawn(python, command, os.environ, setsid=True)
+        return os.posix_spawn(python, command, _make_environment(), setsid=True)
     except NotImplementedError:
         return _fork_exec(command)
     finally:
@@ -76,11 +78,16 @@ def start_python(python: str, code: str, argv: list[str], pass_fd: int) -> int:
         os.set_inheritable(pass_fd, False)
 
 
+def _make_environment() -> dict[str, str]:
+    # Last: setproctitle finds the memory for the title by the first variable, which must not go.
+    return {**os.environ, "PYTHONSAFEPATH": os.environ.get("PYTHONSAFEPATH", SAFE_PATH)}
+
+
 def replace_python(code: str, argv: list[str], pass_fds: list[int]) -> None:
     """Become a fresh interpreter, in place: the same pid, parent and session. Returns only by an exception."""
     for fd in pass_fds:
         os.set_inheritable(fd, True)
-    os.execv(sys.executable, [sys.executable, "-c", code, *argv])
+    os.execve(sys.executable, [sys.executable, "-c", code, *argv], _make_environment())
 
 
 def close_descriptors_except(kept: frozenset[int]) -> None:
@@ -100,7 +107,7 @@ def _fork_exec(command: list[str]) -> int:
     if pid == 0:
         try:
             os.setsid()
-            os.execv(command[0], command)
+            os.execve(command[0], command, _make_environment())
         finally:
             os._exit(127)
     return pid

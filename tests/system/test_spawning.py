@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
 
+from prefork.ipc.starting import SAFE_PATH, ZYGOTE_CODE
 from prefork.system import processes
 from prefork.system.processes import is_gone, reap
 from prefork.system.spawning import spawn_zygote
@@ -45,3 +48,18 @@ def test_one_that_cannot_be_started_leaves_no_descriptor(monkeypatch: pytest.Mon
     with pytest.raises(BlockingIOError):
         spawn_zygote()
     assert list_fds() == before
+
+
+def test_the_app_does_not_inherit_how_its_interpreter_was_started() -> None:
+    code = ZYGOTE_CODE.split("try:")[0] + "print(os.environ.get('PYTHONSAFEPATH'), '' in sys.path)"
+    for own, expected in ((SAFE_PATH, "None False\n"), ("1", "1 False\n")):
+        environment = {**os.environ, "PYTHONSAFEPATH": own}
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        )
+        assert done.stdout == expected
