@@ -2,8 +2,8 @@
 
 It owns the order of things: requests are answered one at a time in the order they came, reading pauses when
 several wait, a malformed byte is answered after the answers already owed and ends the parsing for good. It never
-calls the app (the exchange does), never parses (llhttp does) and arms no timers: the service's tick calls
-`check_deadlines`.
+calls the app (the exchange does), never parses (llhttp does) and arms no timers: at the service's tick `deadlines`
+looks at it.
 
 Draining closes nothing by itself. A connection that is fresh or idle keeps its normal time to speak; the response
 it then gets says `Connection: close`. A close that could meet unread input is a lingering one: half-close, then
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, cast
 
 import httptools
 
-from prefork.serve.ends import Client, Server, has_unread, name_ends
+from prefork.serve.ends import Client, Server, name_ends
 from prefork.serve.exchange import Exchange, Phase
 from prefork.serve.reader import PIECE_BYTES, Refusal, RequestReader
 from prefork.serve.response import render_refusal
@@ -35,39 +35,35 @@ MOST_QUEUED = 16
 """Pipelined requests parsed ahead of the one being answered."""
 DRAIN_BYTES = 65536
 """How much of a body that the app left unread is read to keep the connection."""
-BODY_STALL_S = 60.0
-"""How long a client may send nothing of a body it owes, as long as the response has not begun."""
-LINGER_S = 2.0
-"""How long a half-closed connection waits for the client's end of file."""
 
 
 class HttpConnection(asyncio.Protocol):
     """The protocol object of one accepted socket."""
 
     __slots__ = (
-        "_dropping",
         "_eof",
         "_feed",
-        "_lingering",
         "_queue",
-        "_reading_paused",
         "_refusal",
-        "_served",
-        "_since",
         "_unparsed",
-        "_unwritten_bytes",
-        "_watched",
-        "_watched_bytes",
         "client",
+        "dropping",
         "exchange",
         "gate",
+        "lingering",
         "loop",
         "reader",
+        "reading_paused",
         "scheme",
+        "served",
         "server",
         "service",
+        "since",
         "spare",
         "transport",
+        "unwritten_bytes",
+        "watched",
+        "watched_bytes",
     )
 
     transport: asyncio.Transport
@@ -84,19 +80,24 @@ class HttpConnection(asyncio.Protocol):
         self.spare: Exchange | None = None
         """One that may be used again."""
         self.gate = WriteGate(service.loop)
+        self.since = service.clock.now
+        """Since when it waits for whatever it waits for; `deadlines` judges it."""
+        self.served = False
+        """It has had a response."""
+        self.lingering = False
+        """Half-closed, waiting for the client's end of file."""
+        self.dropping = False
+        """The response is complete, the request's body is not."""
+        self.reading_paused = False
+        self.watched: object = None
+        self.watched_bytes = 0
+        self.unwritten_bytes = 0
+        """What `deadlines` saw at its last look: whose body, how much of it, how much still to be sent."""
         self._queue: deque[Exchange] = deque()
         self._feed = _discard
-        self._since = service.clock.now
-        self._served = False
-        self._lingering = False
-        self._dropping = False
         self._eof = False
-        self._reading_paused = False
         self._refusal: int | None = None
         self._unparsed = b""
-        self._unwritten_bytes = 0
-        self._watched: object = None
-        self._watched_bytes = 0
 
     # The transport's callbacks.
 
@@ -129,7 +130,7 @@ class HttpConnection(asyncio.Protocol):
     def eof_received(self) -> bool:
         self._eof = True
         exchange = self.exchange
-        if self._lingering or exchange is None or not exchange.body_complete:
+        if self.lingering or exchange is None or not exchange.body_complete:
             return False
         # The client may have closed, or only finished asking: what was asked is answered all the same.
         exchange.hang_up()
@@ -143,7 +144,7 @@ class HttpConnection(asyncio.Protocol):
         exchange = self.exchange
         if exchange is not None:
             self.exchange = None
-            if not self._dropping:
+            if not self.dropping:
                 service.cells[IN_FLIGHT] -= 1
             exchange.gone = True
             exchange.lose()
@@ -192,14 +193,14 @@ class HttpConnection(asyncio.Protocol):
         cells = self.service.cells
         cells[IN_FLIGHT] -= 1
         cells[REQUESTS] += 1
-        self._served = True
-        self._since = self.service.clock.now
+        self.served = True
+        self.since = self.service.clock.now
         if exchange.closing:
             self.exchange = None
-            self._close(linger=not exchange.body_complete or self.service.draining or bool(self._queue))
+            self.end(linger=not exchange.body_complete or self.service.draining or bool(self._queue))
         elif exchange.body_complete:
             self.exchange = None
-            if self._queue or self._refusal is not None or self._eof or self._reading_paused:
+            if self._queue or self._refusal is not None or self._eof or self.reading_paused:
                 self.loop.call_soon(self._go_on, context=self.service.context)
         else:
             self._unread_allowed(exchange)
@@ -215,14 +216,14 @@ class HttpConnection(asyncio.Protocol):
 
     def pause_reading(self) -> None:
         """Stop the client; the kernel's buffer is the only one that grows."""
-        if not self._reading_paused and not self._eof:
-            self._reading_paused = True
+        if not self.reading_paused and not self._eof:
+            self.reading_paused = True
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
         """Undo `pause_reading`, unless requests still wait."""
-        if self._reading_paused and len(self._queue) <= MOST_QUEUED and not self._unparsed:
-            self._reading_paused = False
+        if self.reading_paused and len(self._queue) <= MOST_QUEUED and not self._unparsed:
+            self.reading_paused = False
             if not self.transport.is_closing():
                 self.transport.resume_reading()
 
@@ -238,7 +239,7 @@ class HttpConnection(asyncio.Protocol):
     def _go_on(self) -> None:
         """After a response: the next request, the rest of what was read, or the end that was waiting for it."""
         self._answer_queued()
-        if self.exchange is not None or self._queue or self.transport.is_closing() or self._lingering:
+        if self.exchange is not None or self._queue or self.transport.is_closing() or self.lingering:
             return
         if self._unparsed:
             data, self._unparsed = self._unparsed, b""
@@ -247,36 +248,40 @@ class HttpConnection(asyncio.Protocol):
             if self._refusal is not None:
                 self._send_refusal()
             elif self._eof:
-                self._close(linger=False)
+                self.end(linger=False)
             else:
                 self.resume_reading()
+
+    def has_queued(self) -> bool:
+        """Whether a request waits for its turn."""
+        return bool(self._queue)
 
     def _is_quiet(self) -> bool:
         return self.exchange is None and not self._queue
 
     def _unread_allowed(self, exchange: Exchange) -> None:
         """The response is complete, the request is not: read on for a bounded while, or close."""
-        self._dropping = True
+        self.dropping = True
         left = exchange.body_length_bytes - exchange.body_read_bytes
         if left > DRAIN_BYTES:
             self.exchange = None
-            self._close(linger=True)
+            self.end(linger=True)
         else:
             self.resume_reading()
 
     def drop_body(self, exchange: Exchange, read_bytes: int) -> None:
         """A body goes on after its response: take it within bounds."""
-        if read_bytes > DRAIN_BYTES and self._dropping and self.exchange is exchange:
+        if read_bytes > DRAIN_BYTES and self.dropping and self.exchange is exchange:
             self.exchange = None
-            self._close(linger=True)
+            self.end(linger=True)
 
     def end_dropped_body(self, exchange: Exchange) -> None:
         """The body that nobody read is over: the connection is free for the next request."""
-        if self._dropping and self.exchange is exchange:
-            self._dropping = False
+        if self.dropping and self.exchange is exchange:
+            self.dropping = False
             self.exchange = None
-            self._since = self.service.clock.now
-            if self._queue or self._refusal is not None or self._eof or self._reading_paused:
+            self.since = self.service.clock.now
+            if self._queue or self._refusal is not None or self._eof or self.reading_paused:
                 self.loop.call_soon(self._go_on, context=self.service.context)
 
     # Reading.
@@ -319,17 +324,17 @@ class HttpConnection(asyncio.Protocol):
             return  # bytes after a request that said close: never read (RFC 9112 §9.6)
         if reader.refusal is not None:
             self.service.note_bad_input(self, reader.refusal, data)
-            self._refuse(reader.refusal.status)
+            self.refuse(reader.refusal.status)
         elif isinstance(stop, httptools.HttpParserCallbackError):
             logger.error(
                 "a request could not be taken in", exc_info=stop
             )  # a full disk, or a mistake of ours
-            self._refuse(500)
+            self.refuse(500)
         else:
             self.service.note_bad_input(self, stop, data)
-            self._refuse(400)
+            self.refuse(400)
 
-    def _refuse(self, status: int) -> None:
+    def refuse(self, status: int) -> None:
         """Answer `status` and close, after the answers already owed; parse nothing more."""
         self._feed = _discard
         self._refusal = status
@@ -350,8 +355,8 @@ class HttpConnection(asyncio.Protocol):
         phase = exchange.phase
         exchange.gone = True
         self.exchange = None
-        if self._dropping:
-            self._close(linger=True)
+        if self.dropping:
+            self.end(linger=True)
             return
         self.service.cells[IN_FLIGHT] -= 1
         exchange.lose()
@@ -364,83 +369,35 @@ class HttpConnection(asyncio.Protocol):
         status = self._refusal
         if status is not None and not self.transport.is_closing():
             self.transport.write(render_refusal(status, self.service.clock))
-            self._close(linger=True)
+            self.end(linger=True)
 
     def _watch_head(self, grown_bytes: int) -> None:
         reader = self.reader
         if reader.head_size_bytes == 0:
-            self._since = self.service.clock.now
+            self.since = self.service.clock.now
         try:
             reader.check_partial_head(grown_bytes)
         except Refusal as refusal:
             self.service.note_bad_input(self, refusal, b"")
-            self._refuse(refusal.status)
+            self.refuse(refusal.status)
 
     # The end.
 
-    def _close(self, *, linger: bool) -> None:
+    def end(self, *, linger: bool) -> None:
         self._feed = _discard
         self._unparsed = b""
         self.service.cells[IN_FLIGHT] -= len(self._queue)
         self._queue.clear()
-        self._since = self.service.clock.now
+        self.since = self.service.clock.now
         transport = self.transport
         if transport.is_closing():
             return
         if linger and not self._eof and transport.can_write_eof():
-            self._lingering = True
+            self.lingering = True
             transport.write_eof()
             self.resume_reading()
         else:
             transport.close()
-
-    def check_deadlines(self, now: float) -> None:
-        """Called at every tick: end what has waited too long. `now` is in seconds of the loop's clock."""
-        waited = now - self._since
-        unwritten = self.transport.get_write_buffer_size()
-        if unwritten:
-            if unwritten != self._unwritten_bytes:
-                self._since = now
-            elif waited > self.service.stall_s:
-                self.cut()
-            self._unwritten_bytes = unwritten
-            return
-        if self._lingering:
-            if waited > LINGER_S:
-                self.transport.abort()
-            return
-        exchange = self.exchange
-        if exchange is not None:
-            self._check_body(exchange, now)
-            return
-        if self._queue or self.transport.is_closing():
-            return
-        settings = self.service.settings
-        if self.reader.in_head:
-            if 0 < settings.header_timeout_s < waited and not has_unread(self.transport):
-                self._refuse(408)
-        elif self._served:
-            if waited > settings.keep_alive_s and not has_unread(self.transport):
-                self.transport.close()
-        elif now > self.service.find_fresh_deadline(self._since) and not has_unread(self.transport):
-            self.transport.close()
-
-    def _check_body(self, exchange: Exchange, now: float) -> None:
-        # `headers` is a new list for each request, the exchange may be the same.
-        if exchange.headers is not self._watched or exchange.body_read_bytes != self._watched_bytes:
-            self._watched = exchange.headers
-            self._watched_bytes = exchange.body_read_bytes
-            self._since = now
-        elif exchange.body_complete or self._reading_paused or exchange.expects_continue:
-            self._since = now  # it is not the client that we wait for
-        elif self._dropping and now - self._since > LINGER_S:
-            self._close(linger=False)
-        elif (
-            exchange.phase is not Phase.BODY
-            and now - self._since > BODY_STALL_S
-            and not has_unread(self.transport)
-        ):
-            self._refuse(408)
 
 
 def _discard(data: bytes) -> None:

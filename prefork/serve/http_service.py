@@ -12,6 +12,7 @@ import math
 from contextvars import copy_context
 
 from prefork.serve.clock import Clock
+from prefork.serve.deadlines import check_deadlines
 from prefork.serve.exchange import Exchange
 from prefork.serve.http import HttpConnection
 from prefork.serve.reader import Vocabulary
@@ -152,4 +153,4 @@ class HttpService:
         self._ticking = self.loop.call_later(self._tick_s, self._tick)
         now = self.clock.now
         for connection in tuple(self._connections):
-            connection.check_deadlines(now)
+            check_deadlines(connection, now)

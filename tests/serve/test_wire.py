@@ -305,7 +305,7 @@ def test_dripping_a_head_does_not_buy_time(loop: str) -> None:
 def test_a_body_that_does_not_come_is_a_408(
     loop: str, interface: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("prefork.serve.http.BODY_STALL_S", 0.2)
+    monkeypatch.setattr("prefork.serve.deadlines.BODY_STALL_S", 0.2)
     app = Recorder()
     with serving(app, interface, loop, header_timeout_s=0.2, keep_alive_s=0.2) as served:
         client = served.connect()
