@@ -21,7 +21,8 @@ import httptools
 
 from prefork.serve.ends import Client, Server, name_ends
 from prefork.serve.exchange import Exchange, Phase
-from prefork.serve.reader import PIECE_BYTES, Refusal, RequestReader
+from prefork.serve.reader import PIECE_BYTES, Feed, RequestReader
+from prefork.serve.refusal import Refusal, judge_malformed
 from prefork.serve.response import render_refusal
 from prefork.serve.service import IN_FLIGHT, REQUESTS
 from prefork.serve.write_gate import WriteGate
@@ -35,6 +36,7 @@ MOST_QUEUED = 16
 """Pipelined requests parsed ahead of the one being answered."""
 DRAIN_BYTES = 65536
 """How much of a body that the app left unread is read to keep the connection."""
+_STOPS = (httptools.HttpParserError, httptools.HttpParserUpgrade, Refusal)
 
 
 class HttpConnection(asyncio.Protocol):
@@ -94,7 +96,7 @@ class HttpConnection(asyncio.Protocol):
         self.unwritten_bytes = 0
         """What `deadlines` saw at its last look: whose body, how much of it, how much still to be sent."""
         self._queue: deque[Exchange] = deque()
-        self._feed = _discard
+        self._feed: Feed = _discard
         self._eof = False
         self._refusal: int | None = None
         self._unparsed = b""
@@ -117,7 +119,7 @@ class HttpConnection(asyncio.Protocol):
         else:
             try:
                 self._feed(data)
-            except (httptools.HttpParserError, httptools.HttpParserUpgrade) as stop:
+            except _STOPS as stop:
                 self._stop_parsing(stop, data)
             if self.reader.in_head:
                 self._watch_head(len(data))
@@ -126,6 +128,8 @@ class HttpConnection(asyncio.Protocol):
             self._answer_queued()
             if len(queue) > MOST_QUEUED:
                 self.pause_reading()
+        elif self.exchange is None and not data.lstrip(b"\r\n") and self._feed is not _discard:
+            self._watch_head(len(data))
 
     def eof_received(self) -> bool:
         self._eof = True
@@ -177,6 +181,11 @@ class HttpConnection(asyncio.Protocol):
         self._queue.append(exchange)
         self.service.cells[IN_FLIGHT] += 1
         return exchange
+
+    def feed_through(self, feed: Feed) -> None:
+        """Give `feed` what comes next, unless nothing more may be parsed."""
+        if self._feed is not _discard:
+            self._feed = feed
 
     def may_keep_alive(self, exchange: Exchange) -> bool:
         """Whether the response whose head is being written may promise another one after it."""
@@ -299,7 +308,7 @@ class HttpConnection(asyncio.Protocol):
             at += PIECE_BYTES
             try:
                 self._feed(piece)
-            except (httptools.HttpParserError, httptools.HttpParserUpgrade) as stop:
+            except _STOPS as stop:
                 self._stop_parsing(stop, data[at - PIECE_BYTES : at])
                 if self._feed is _discard:
                     return
@@ -309,22 +318,22 @@ class HttpConnection(asyncio.Protocol):
     def _stop_parsing(self, stop: Exception, data: bytes) -> None:
         reader = self.reader
         if isinstance(stop, httptools.HttpParserUpgrade):
-            reader.resume_after_upgrade()
-            self._feed = reader.parser.feed_data
+            self._feed = reader.resume_after_upgrade()
             rest = data[stop.args[0] :]
             if rest:
                 try:
                     self._feed(rest)
-                except (httptools.HttpParserError, httptools.HttpParserUpgrade) as again:
+                except _STOPS as again:
                     self._stop_parsing(again, rest)
             return
+        refusal = stop if isinstance(stop, Refusal) else reader.refusal
         last = reader.exchange
         self._feed = _discard
-        if reader.refusal is None and last is not None and last.body_complete and not last.keep_alive:
+        if refusal is None and last is not None and last.body_complete and not last.keep_alive:
             return  # bytes after a request that said close: never read (RFC 9112 §9.6)
-        if reader.refusal is not None:
-            self.service.note_bad_input(self, reader.refusal, data)
-            self.refuse(reader.refusal.status)
+        if refusal is not None:
+            self.service.note_bad_input(self, refusal, data)
+            self.refuse(refusal.status)
         elif isinstance(stop, httptools.HttpParserCallbackError):
             logger.error(
                 "a request could not be taken in", exc_info=stop
@@ -332,7 +341,7 @@ class HttpConnection(asyncio.Protocol):
             self.refuse(500)
         else:
             self.service.note_bad_input(self, stop, data)
-            self.refuse(400)
+            self.refuse(judge_malformed(stop, data))
 
     def refuse(self, status: int) -> None:
         """Answer `status` and close, after the answers already owed; parse nothing more."""
@@ -373,9 +382,12 @@ class HttpConnection(asyncio.Protocol):
 
     def _watch_head(self, grown_bytes: int) -> None:
         reader = self.reader
-        if reader.head_size_bytes == 0:
-            self.since = self.service.clock.now
         try:
+            if not reader.in_head:
+                reader.check_empty_lines(grown_bytes)
+                return
+            if reader.head_size_bytes == 0:
+                self.since = self.service.clock.now
             reader.check_partial_head(grown_bytes)
         except Refusal as refusal:
             self.service.note_bad_input(self, refusal, b"")

@@ -15,9 +15,9 @@ from prefork.serve.clock import Clock
 from prefork.serve.deadlines import check_deadlines
 from prefork.serve.exchange import Exchange
 from prefork.serve.http import HttpConnection
-from prefork.serve.reader import Vocabulary
 from prefork.serve.service import CONNECTIONS, Cells, Counters
 from prefork.serve.settings import ServeSettings
+from prefork.serve.vocabulary import Vocabulary
 
 logger = logging.getLogger("prefork.worker")
 

@@ -10,13 +10,25 @@ Bodies are parsed by llhttp alone, also that of a request which asked for an upg
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Protocol
 from urllib.parse import unquote_to_bytes
 
 import httptools
 
+from prefork.serve.chunks import ChunkWatch
 from prefork.serve.exchange import Exchange
+from prefork.serve.hosts import is_host
+from prefork.serve.refusal import Refusal
 from prefork.serve.settings import ServeSettings
+from prefork.serve.vocabulary import (
+    LONGEST_CACHED,
+    MOST_CACHED_NAMES,
+    MOST_CACHED_TARGETS,
+    OURS,
+    Target,
+    Vocabulary,
+)
 
 PIECE_BYTES = 8192
 """The connection feeds the parser at most so much of a head at once."""
@@ -25,57 +37,14 @@ CHUNKED = -1
 
 _NO_LIMIT = 1 << 62
 _LONGEST_REST_OF_LINE = 32  # a method, two spaces and the version
+_LONGEST_LENGTH = 20  # digits of 2^64; Python's int() refuses thousands of zeros in its own way
+_MOST_EMPTY_BYTES = 64  # before a request line (RFC 9112 §2.2)
 
-# The fields that say something to us; every other one is only passed on.
-_OURS = frozenset((b"host", b"content-length", b"transfer-encoding", b"connection", b"expect"))
 _SPACE = frozenset((b" ", b"\t"))
-_COMMON = (
-    b"accept accept-encoding accept-language authorization cache-control content-type cookie date dnt from"
-    b" if-match if-modified-since if-none-match if-range if-unmodified-since origin pragma priority range referer"
-    b" sec-ch-ua sec-ch-ua-mobile sec-ch-ua-platform sec-fetch-dest sec-fetch-mode sec-fetch-site sec-fetch-user"
-    b" te traceparent tracestate upgrade-insecure-requests user-agent via x-forwarded-for x-forwarded-host"
-    b" x-forwarded-port x-forwarded-proto x-real-ip x-request-id x-requested-with"
-)
-_MOST_CACHED_NAMES = 1024
-_MOST_CACHED_TARGETS = 1024
-_LONGEST_CACHED = 256
-
 _TARGET = re.compile(rb"[!\"$-~]+")  # visible ASCII but '#': a fragment is never sent (RFC 9112 §3.2)
 _ABSOLUTE = re.compile(rb"https?://([^/?]*)(.*)", re.IGNORECASE)
-_HOST = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")  # RFC 3986 §3.2.2
 
-Target = tuple[str, str, bytes, bytes]
-"""The path percent-decoded as UTF-8 (ASGI) and as latin-1 (WSGI), the raw path, the query string."""
-
-
-class Refusal(Exception):  # noqa: N818 - a verdict about the client, not an error of ours
-    """The request will not be served. `status` is the answer; the connection closes after it."""
-
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-
-
-class Vocabulary:
-    """What every connection of one service may learn once: field names, hosts, targets. Bounded."""
-
-    __slots__ = ("hosts", "plain_names", "targets")
-
-    def __init__(self) -> None:
-        self.plain_names: dict[bytes, bytes] = {}
-        """From a name as sent to its lower-case form; never one that the reader must look at itself."""
-        self.hosts: set[bytes | None] = set()
-        self.targets: dict[bytes, Target] = {}
-        for lower in _COMMON.split():
-            self.plain_names[lower] = lower
-            self.plain_names[b"-".join(word.capitalize() for word in lower.split(b"-"))] = lower
-
-    def learn_name(self, name: bytes) -> bytes:
-        """The lower-case form of a field name; llhttp has checked that it is a token."""
-        lower = name.lower()
-        if lower not in _OURS and len(self.plain_names) < _MOST_CACHED_NAMES and len(name) <= _LONGEST_CACHED:
-            self.plain_names[name] = lower
-        return lower
+Feed = Callable[[bytes], None]
 
 
 class Receiver(Protocol):
@@ -84,6 +53,9 @@ class Receiver(Protocol):
     def admit(self) -> Exchange:
         """An exchange for a request whose head is complete; the reader fills it in."""
 
+    def feed_through(self, feed: Feed) -> None:
+        """Give `feed` what comes next; it raises what the parser raises, or `Refusal`."""
+
 
 class RequestReader:
     """One connection's parser and the request it is in the middle of."""
@@ -91,6 +63,8 @@ class RequestReader:
     __slots__ = (
         "_connection",
         "_content_length",
+        "_empty_after",
+        "_empty_bytes",
         "_get_method",
         "_get_version",
         "_headers",
@@ -132,6 +106,8 @@ class RequestReader:
         self.in_head = False
         """The first byte of a head has come, its last has not."""
         self.head_size_bytes = 0
+        self._empty_bytes = 0
+        self._empty_after: object = None
         self._use(httptools.HttpRequestParser(self))
         self._forget_notes()
         self.on_message_begin()
@@ -181,12 +157,12 @@ class RequestReader:
 
     def _take_special(self, name: bytes, value: bytes) -> None:
         value = value.rstrip(b" \t")
-        if (name == b"Host" or name == b"host") and self._host is None and self.in_head:  # noqa: PLR1714 - faster
+        if (name == b"Host" or name == b"host") and self._host is None:  # noqa: PLR1714 - faster
             self._host = value
             self._headers.append((b"host", value))
             return
         lower = self._vocabulary.learn_name(name)
-        if lower in _OURS and self.in_head:
+        if lower in OURS and self.in_head:
             self._note(lower, value)
         self._headers.append((lower, value))
 
@@ -198,7 +174,7 @@ class RequestReader:
             return
         self._noted = True
         if lower == b"content-length":
-            if not value.isdigit():
+            if not value.isdigit() or len(value) > _LONGEST_LENGTH:
                 self._refuse(400, "Content-Length is not a number")
             self._content_length = int(value)
         elif lower == b"transfer-encoding":
@@ -239,7 +215,12 @@ class RequestReader:
         exchange.body_complete = False
         if self._noted:
             exchange.keep_alive = keep_alive and not self._skips_body
-            exchange.body_length_bytes = CHUNKED if self._transfer is not None else self._content_length
+            exchange.body_length_bytes = self._content_length
+            if self._transfer is not None:
+                exchange.body_length_bytes = CHUNKED
+                self._headers = []  # trailers are nobody's fields (RFC 9110 §6.5.1): counted, then forgotten
+                watch = ChunkWatch(self.parser.feed_data, exchange, self._headers, self._settings)
+                self._connection.feed_through(watch.feed)
             exchange.expects_continue = self._wants_continue and version == "1.1"
         else:
             exchange.body_length_bytes = 0
@@ -260,6 +241,9 @@ class RequestReader:
             return  # llhttp skips the body of an upgrade; resume_after_upgrade reads it
         exchange = self.exchange
         assert exchange is not None  # a message ends after its head  # noqa: S101
+        if exchange.body_length_bytes == CHUNKED:
+            self._check_fields()  # its trailers
+            self._connection.feed_through(self.parser.feed_data)
         exchange.body_complete = True
         if exchange.body_length_bytes:
             exchange.end_body()
@@ -282,7 +266,7 @@ class RequestReader:
                 self._refuse(400, "Transfer-Encoding in HTTP/1.0")  # RFC 9112 §6.1
             codings = [coding.strip(b" \t").lower() for coding in self._transfer.split(b",")]
             if codings != [b"chunked"]:
-                known = all(coding == b"chunked" for coding in codings)
+                known = all(coding in {b"chunked", b""} for coding in codings)
                 self._refuse(400 if known else 501, "Transfer-Encoding is not one final chunked")
 
     def _check_host(self, version: str) -> None:
@@ -291,10 +275,10 @@ class RequestReader:
             if version == "1.1":
                 self._refuse(400, "no Host field")  # RFC 9112 §3.2
             return
-        if not _HOST.fullmatch(host):
+        if not is_host(host):
             self._refuse(400, "Host is not a host")
         hosts = self._vocabulary.hosts
-        if len(hosts) < _MOST_CACHED_NAMES and len(host) <= _LONGEST_CACHED:
+        if len(hosts) < MOST_CACHED_NAMES and len(host) <= LONGEST_CACHED:
             hosts.add(host)
 
     def _check_limits(self, method: str) -> None:
@@ -302,8 +286,11 @@ class RequestReader:
         line = settings.limit_request_line_bytes
         if line and len(self._url) + len(method) + 10 > line:  # two spaces and the version
             self._refuse(414, "the request line is longer than limit-request-line")
-        fields = settings.limit_request_fields
-        if fields and len(self._headers) > fields:
+        self._check_fields()
+
+    def _check_fields(self) -> None:
+        settings = self._settings
+        if len(self._headers) > self._most_fields:
             self._refuse(431, "more fields than limit-request-fields")
         size = settings.limit_request_field_size_bytes
         if size:
@@ -336,40 +323,58 @@ class RequestReader:
             if absolute is None:
                 self._refuse(501 if method == "CONNECT" else 400, "the target has no path")
                 raise AssertionError  # _refuse always raises
-            rest = self._take_authority(absolute)
+            rest = self._take_authority(absolute, method)
         raw_path, _, query = rest.partition(b"?")
         path = unquote_to_bytes(raw_path) if b"%" in raw_path else raw_path
         target = path.decode("utf-8", "replace"), path.decode("latin-1"), raw_path, query
         targets = self._vocabulary.targets
-        if rest is url and len(url) <= _LONGEST_CACHED:
-            if len(targets) >= _MOST_CACHED_TARGETS:
+        if rest is url and len(url) <= LONGEST_CACHED:
+            if len(targets) >= MOST_CACHED_TARGETS:
                 targets.clear()
             targets[url] = target
         return target
 
-    def _take_authority(self, absolute: re.Match[bytes]) -> bytes:
+    def _take_authority(self, absolute: re.Match[bytes], method: str) -> bytes:
         # The target's authority replaces the Host field (RFC 9112 §3.2.2).
         host, rest = absolute.groups()
-        if not host or not _HOST.fullmatch(host):
+        if not host or not is_host(host):
             self._refuse(400, "the target's authority is not a host")
+        if self._host is None:  # in HTTP/1.0
+            self._headers.append((b"host", host))
         self._headers = [(name, host if name == b"host" else value) for name, value in self._headers]
+        if not rest and method == "OPTIONS":
+            return b"*"  # RFC 9110 §4.2.3: no path is the path "/" but for OPTIONS
         return rest if rest.startswith(b"/") else b"/" + rest
 
-    def resume_after_upgrade(self) -> None:
+    def check_empty_lines(self, size_bytes: int) -> None:
+        """Raise `Refusal` when reads of nothing but line ends come without end; this one had `size_bytes`."""
+        if self._empty_after is not self._headers:  # a new list for each request
+            # The first such read may be the end of a body whose response is complete already.
+            self._empty_after = self._headers
+            self._empty_bytes = 0
+            return
+        self._empty_bytes += size_bytes
+        if self._empty_bytes > _MOST_EMPTY_BYTES:
+            self._refuse(400, "empty lines without end")
+
+    def resume_after_upgrade(self) -> Feed:
         """Go on with HTTP/1.1 after llhttp stopped at a request to upgrade, which we do not grant.
 
         llhttp takes the upgrade as granted and skips the request's body; a server that then went on would read the
         body as the next request. A second parser, told the same framing, reads the body as a body; the connection
-        closes after such a request, so that parser never meets another.
+        closes after such a request, so that parser never meets another. Returns what to feed next.
         """
         if not self._skips_body:
-            return
+            return self.parser.feed_data
         self._skips_body = False
         chunked = self._transfer is not None
         framing = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % self._content_length
         parser = httptools.HttpRequestParser(_BodyOnly(self))
         parser.feed_data(b"POST / HTTP/1.1\r\nConnection: close\r\n" + framing + b"\r\n\r\n")
         self._use(parser)
+        if not chunked or self.exchange is None:
+            return parser.feed_data
+        return ChunkWatch(parser.feed_data, self.exchange, self._headers, self._settings).feed
 
 
 class _BodyOnly:

@@ -1,4 +1,7 @@
-"""What a connection does with the bytes it gets, whatever the app: refusals, limits, deadlines, splits."""
+"""What a connection does with the bytes it gets, whatever the app: order, deadlines, splits, upgrades.
+
+What is accepted and what is refused is in `test_rfc`, the limits are in `test_limits`.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.serve.rfc_rows import CHUNKED, POST, H, head
 from tests.serve.serving import GET, Client, serving, wait_until
 
 pytestmark = pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
@@ -36,143 +40,6 @@ class Recorder:
         self.seen.append((scope["method"], scope["path"], body))
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"ok " + scope["path"].encode()})
-
-
-def head(*lines: bytes) -> bytes:
-    return b"\r\n".join(lines) + b"\r\n\r\n"
-
-
-POST = b"POST / HTTP/1.1"
-H = b"Host: test"
-CHUNKED = b"Transfer-Encoding: chunked"
-
-REFUSED = {
-    "no host": (400, head(b"GET / HTTP/1.1")),
-    "two hosts": (400, head(b"GET / HTTP/1.1", H, H)),
-    "bad host": (400, head(b"GET / HTTP/1.1", b"Host: a b")),
-    "host with path": (400, head(b"GET / HTTP/1.1", b"Host: a/b")),
-    "host with user": (400, head(b"GET / HTTP/1.1", b"Host: u@a")),
-    "host with bad port": (400, head(b"GET / HTTP/1.1", b"Host: a:b")),
-    "bad host in 1.0": (400, head(b"GET / HTTP/1.0", b"Host: a b")),
-    "length and coding": (400, head(POST, H, b"Content-Length: 3", CHUNKED) + b"0\r\n\r\n"),
-    "coding and length": (400, head(POST, H, CHUNKED, b"Content-Length: 3") + b"0\r\n\r\n"),
-    "two lengths": (400, head(POST, H, b"Content-Length: 3", b"Content-Length: 4") + b"abc"),
-    "listed length": (400, head(POST, H, b"Content-Length: 3, 3") + b"abc"),
-    "signed length": (400, head(POST, H, b"Content-Length: +3") + b"abc"),
-    "negative length": (400, head(POST, H, b"Content-Length: -3") + b"abc"),
-    "hex length": (400, head(POST, H, b"Content-Length: 0x3") + b"abc"),
-    "empty length": (400, head(POST, H, b"Content-Length: ") + b"abc"),
-    "huge length": (400, head(POST, H, b"Content-Length: " + b"9" * 30)),
-    "unknown coding": (501, head(POST, H, b"Transfer-Encoding: gzip")),
-    "coding before chunked": (501, head(POST, H, b"Transfer-Encoding: gzip, chunked")),
-    "coding in two fields": (501, head(POST, H, b"Transfer-Encoding: gzip", CHUNKED)),
-    "chunked not last": (400, head(POST, H, b"Transfer-Encoding: chunked, gzip")),
-    "chunked twice": (400, head(POST, H, CHUNKED, CHUNKED)),
-    "coding with vertical tab": (400, head(POST, H, b"Transfer-Encoding: \x0bchunked")),
-    "coding in 1.0": (400, head(b"POST / HTTP/1.0", H, CHUNKED) + b"0\r\n\r\n"),
-    "bare line feeds": (400, b"GET / HTTP/1.1\nHost: test\n\n"),
-    "bare line feed in a field": (400, b"GET / HTTP/1.1\r\nHost: test\nX: y\r\n\r\n"),
-    "bare carriage return": (400, b"GET / HTTP/1.1\r\nHost: te\rst\r\n\r\n"),
-    "nul in a value": (400, head(b"GET / HTTP/1.1", H, b"X: a\0b")),
-    "control in a value": (400, head(b"GET / HTTP/1.1", H, b"X: a\x01b")),
-    "space before the colon": (400, head(b"GET / HTTP/1.1", H, b"X : a")),
-    "folded line": (400, head(b"GET / HTTP/1.1", H, b"X: a", b" b")),
-    "space before the first field": (400, head(b"GET / HTTP/1.1", b" X: a", H)),
-    "no name": (400, head(b"GET / HTTP/1.1", H, b": a")),
-    "no colon": (400, head(b"GET / HTTP/1.1", H, b"nonsense")),
-    "bad name": (400, head(b"GET / HTTP/1.1", H, b"X\xe9: a")),
-    "unknown method": (400, head(b"NOPE / HTTP/1.1", H)),
-    "small method": (400, head(b"get / HTTP/1.1", H)),
-    "bad version": (400, head(b"GET / HTTP/1.9", H)),
-    "version 2": (505, head(b"GET / HTTP/2.0", H)),
-    "version 0.9": (505, b"GET /\r\n\r\n"),
-    "fragment": (400, head(b"GET /a#b HTTP/1.1", H)),
-    "raw bytes in the target": (400, head(b"GET /\xc3\xa9 HTTP/1.1", H)),
-    "no slash": (400, head(b"GET nothing HTTP/1.1", H)),
-    "star": (400, head(b"GET * HTTP/1.1", H)),
-    "bad authority": (400, head(b"GET http://a@b/ HTTP/1.1", H)),
-    "connect": (501, head(b"CONNECT a:443 HTTP/1.1", H)),
-    "not http": (400, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"),
-}
-
-BROKEN_BODIES = {
-    "size": b"xyz\r\nabc\r\n0\r\n\r\n",
-    "signed size": b"+3\r\nabc\r\n0\r\n\r\n",
-    "hex prefix": b"0x3\r\nabc\r\n0\r\n\r\n",
-    "huge size": b"fffffffffffffffff\r\n",
-    "space after size": b"3 \r\nabc\r\n0\r\n\r\n",
-    "bare line feed": b"3\nabc\r\n0\r\n\r\n",
-    "too long": b"3\r\nabcd\r\n0\r\n\r\n",
-    "bad extension": b'3;a="\n"\r\nabc\r\n0\r\n\r\n',
-    "bad trailer": b"3\r\nabc\r\n0\r\nX : y\r\n\r\n",
-}
-
-
-@pytest.mark.parametrize("case", REFUSED)
-def test_a_bad_request_is_refused_and_nothing_after_it_is_parsed(loop: str, case: str) -> None:
-    status, data = REFUSED[case]
-    app = Recorder()
-    with serving(app, loop=loop) as served:
-        client = served.connect()
-        client.send(head(b"GET /first HTTP/1.1", H) + data + head(b"GET /smuggled HTTP/1.1", H))
-        assert client.read_response().body == b"ok /first"
-        response = client.read_response()
-        assert (response.status, response.get("connection")) == (status, "close")
-        assert response.get("content-length") == str(len(response.body))
-        assert client.is_closed()
-        assert served.ask(GET).status == 200
-    assert [path for _, path, _ in app.seen] == ["/first", "/"]
-
-
-@pytest.mark.parametrize("case", BROKEN_BODIES)
-@pytest.mark.parametrize("interface", ["asgi", "wsgi", "wsgi-threads"])
-def test_a_broken_body_never_looks_complete_to_the_app(loop: str, case: str, interface: str) -> None:
-    recorder = Recorder()
-
-    def wsgi(environ: Any, start_response: Any) -> list[bytes]:
-        recorder.seen.append((environ["REQUEST_METHOD"], environ["PATH_INFO"], environ["wsgi.input"].read()))
-        start_response("200 OK", [])
-        return [b"ok"]
-
-    with serving(recorder if interface == "asgi" else wsgi, interface, loop) as served:
-        client = served.connect()
-        client.send(head(POST, H, CHUNKED) + BROKEN_BODIES[case] + head(b"GET /smuggled HTTP/1.1", H))
-        assert client.read_response().status == 400
-        assert client.is_closed()
-    assert recorder.seen == []
-
-
-@pytest.mark.parametrize(
-    ("status", "data"),
-    [
-        (414, head(b"GET /" + b"a" * 300 + b" HTTP/1.1", H)),
-        (414, b"GET /" + b"a" * 300),
-        (414, b"GET /" + b"a" * 300_000),
-        (431, head(b"GET / HTTP/1.1", H, b"X: " + b"a" * 300)),
-        (431, head(b"GET / HTTP/1.1", H, *[b"X: a"] * 20)),
-        (431, b"GET / HTTP/1.1\r\n" + b"X: a\r\n" * 100),
-        (431, b"GET / HTTP/1.1\r\nX: " + b"a" * 300_000),
-        (413, head(POST, H, b"Content-Length: 1001")),
-        (413, head(POST, H, CHUNKED) + b"3e8\r\n" + b"x" * 1000 + b"\r\n1\r\nx\r\n"),
-    ],
-)
-def test_limits_are_kept(loop: str, status: int, data: bytes) -> None:
-    limits: dict[str, Any] = {
-        "limit_request_line_bytes": 200,
-        "limit_request_fields": 10,
-        "limit_request_field_size_bytes": 200,
-        "limit_request_body_bytes": 1000,
-    }
-    app = Recorder()
-    with serving(app, loop=loop, **limits) as served:
-        client = served.connect()
-        client.send(data)
-        assert client.read_response().status == status
-        assert client.is_closed()
-        exact = head(b"GET /" + b"a" * 186 + b" HTTP/1.1", H, *[b"X: " + b"a" * 197] * 9)
-        assert served.ask(exact).status == 200
-        assert served.ask(head(POST, H, b"Content-Length: 1000") + b"x" * 1000).status == 200
-    assert len(app.seen) == 2
 
 
 def test_refusals_wait_for_the_answers_already_owed(loop: str) -> None:
