@@ -173,6 +173,8 @@ class HttpConnection(asyncio.Protocol):
 
     def admit(self) -> Exchange:
         """Queue a request whose head is complete; the reader fills in the exchange returned."""
+        if self._feed is _discard:
+            raise Refusal(400, "the connection ended with a request before, in the same read")
         exchange = self.spare
         if exchange is None:
             exchange = self.service.make_exchange(self)
@@ -316,6 +318,8 @@ class HttpConnection(asyncio.Protocol):
                 self._watch_head(len(piece))
 
     def _stop_parsing(self, stop: Exception, data: bytes) -> None:
+        if self._feed is _discard:
+            return  # it ended inside a callback of the parser
         reader = self.reader
         if isinstance(stop, httptools.HttpParserUpgrade):
             self._feed = reader.resume_after_upgrade()

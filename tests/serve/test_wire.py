@@ -73,6 +73,42 @@ def test_bytes_after_a_request_that_closes_are_ignored(loop: str) -> None:
     assert len(app.seen) == 1
 
 
+@pytest.mark.parametrize("interface", ["asgi", "wsgi"])
+@pytest.mark.parametrize("says_close", [False, True])
+def test_a_connection_that_ends_amid_a_read_parses_no_more_of_it(
+    loop: str, interface: str, *, says_close: bool
+) -> None:
+    """The end of a body, which ends the connection, and another request behind it, in one read."""
+    seen: list[str] = []
+    fields = [(b"content-length", b"2"), *([(b"connection", b"close")] if says_close else [])]
+
+    async def asgi(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            raise NotImplementedError
+        seen.append(scope["path"])
+        await send({"type": "http.response.start", "status": 200, "headers": fields})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    def wsgi(environ: Any, start_response: Any) -> list[bytes]:
+        seen.append(environ["PATH_INFO"])
+        start_response("200 OK", [(name.decode(), value.decode()) for name, value in fields])
+        return [b"ok"]
+
+    with serving(asgi if interface == "asgi" else wsgi, interface, loop) as served:
+        client = served.connect()
+        # More of a body that nobody reads than is read to keep a connection.
+        client.send(head(POST, H, CHUNKED) + b"1\r\na\r\n")
+        wait_until(lambda: bool(served.service.counters.in_flight or seen))
+        feed(served, client, b"10400\r\n" + b"x" * 0x10400 + b"\r\n0\r\n\r\n" + head(b"GET /2 HTTP/1.1", H))
+        assert client.read_response().status == 200
+        if interface == "asgi" or says_close:
+            assert client.is_closed()
+            assert seen == ["/"]
+        else:
+            assert client.read_response().status == 200  # a WSGI app's body is read for it
+            assert seen == ["/", "/2"]
+
+
 @pytest.mark.parametrize("protocol", [b"websocket", b"h2c"])
 def test_an_upgrade_that_we_do_not_grant_is_a_plain_request(loop: str, protocol: bytes) -> None:
     app = Recorder()
