@@ -89,6 +89,7 @@ def chunked(body: bytes, data: bytes) -> Accepted:
 
 
 OLD = Seen(version="1.0")
+OLD_OPTIONS = Seen("OPTIONS", version="1.0")
 
 ACCEPTED: dict[str, Accepted] = {
     "plain": Accepted("9112 2.1", head(b"GET / HTTP/1.1", H)),
@@ -96,6 +97,9 @@ ACCEPTED: dict[str, Accepted] = {
     "some empty lines before": Accepted("9112 2.2", b"\r\n\r\n\r\n" + get(b"/")),
     "several spaces": Accepted("9112 3", b"GET  /  HTTP/1.1\r\nHost: test\r\n\r\n"),
     "1.0": Accepted("9112 2.3", head(b"GET / HTTP/1.0", H), OLD, closes=True),
+    "a protocol that is like HTTP": Accepted(
+        "9112 2.3", head(b"OPTIONS / RTSP/1.0", H), OLD_OPTIONS, closes=True
+    ),
     "1.0 without host": Accepted(
         "9112 3.2", head(b"GET / HTTP/1.0"), Seen(headers=(), version="1.0"), closes=True
     ),
