@@ -167,7 +167,7 @@ class HttpConnection(asyncio.Protocol):
         if exchange is not None:
             exchange.resume_writing()
         elif self._queue:
-            self._answer_queued()
+            self._go_on()
 
     # For the reader and the exchanges.
 
@@ -250,11 +250,17 @@ class HttpConnection(asyncio.Protocol):
     def _go_on(self) -> None:
         """After a response: the next request, the rest of what was read, or the end that was waiting for it."""
         self._answer_queued()
-        if self.exchange is not None or self._queue or self.transport.is_closing() or self.lingering:
+        if self._queue or self.transport.is_closing() or self.lingering:
             return
-        if self._unparsed:
+        exchange = self.exchange
+        if self._unparsed and (exchange is None or not exchange.body_complete):
             data, self._unparsed = self._unparsed, b""
-            self.data_received(data)  # which may have found the next request, or the end
+            self.data_received(
+                data
+            )  # which may have found the next request, the rest of this one, or the end
+            exchange = self.exchange
+        if exchange is not None and not exchange.body_complete and self._eof and not self._unparsed:
+            self.transport.close()  # the client ended its side amid the request whose turn has come
         if self._is_quiet():
             if self._refusal is not None:
                 self._send_refusal()

@@ -79,12 +79,8 @@ class Server:
             damage.append(f"the master ended with {self._process.returncode}")
         elif self.find_workers().keys() != self.workers.keys():
             damage.append(f"workers were {sorted(self.workers)}, are {sorted(self.find_workers())}")
-        bad = [
-            line
-            for line in self.log.splitlines()
-            if re.search(r"Traceback|\[(ERROR|CRITICAL|WARNING)\]", line)
-        ]
-        return damage + [f"in the log: {line}" for line in bad[:5]]
+        bad = re.search(r"^.*(Traceback|\[(ERROR|CRITICAL|WARNING)\]).*(\n.*){0,30}", self.log, re.MULTILINE)
+        return [*damage, f"in the log: {bad[0]}"] if bad else damage
 
     def stop(self) -> list[str]:
         """End it; what it leaves wrong."""

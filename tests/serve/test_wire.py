@@ -9,6 +9,8 @@ import asyncio
 import itertools
 import logging
 import random
+import socket
+import threading
 import time
 from typing import Any
 
@@ -107,6 +109,57 @@ def test_a_connection_that_ends_amid_a_read_parses_no_more_of_it(
         else:
             assert client.read_response().status == 200  # a WSGI app's body is read for it
             assert seen == ["/", "/2"]
+
+
+@pytest.mark.parametrize("interface", ["asgi", "wsgi", "wsgi-threads"])
+def test_a_client_that_ends_amid_its_second_request_is_let_go(loop: str, interface: str) -> None:
+    """Its end came while the first was being answered: nothing more can come for the second."""
+    release = threading.Event()
+
+    async def asgi(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            raise NotImplementedError
+        while (await receive())["type"] != "http.disconnect" and scope["path"] == "/2":
+            pass
+        while not release.is_set():
+            await asyncio.sleep(0.001)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    def wsgi(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [])
+        yield b"o"
+        while not release.is_set():
+            yield b"-"  # gives the loop its turn
+        yield b"k"
+
+    with serving(asgi if interface == "asgi" else wsgi, interface, loop) as served:
+        client = served.connect()
+        client.send(GET + head(b"POST /2 HTTP/1.1", H, b"Content-Length: 5") + b"abc")
+        wait_until(lambda: served.service.counters.in_flight == 2)
+        client.sock.shutdown(socket.SHUT_WR)
+        (connection,) = served.service._connections
+        wait_until(lambda: bool(connection._eof))
+        release.set()
+        response = client.read_response()
+        assert (response.is_complete, response.body.replace(b"-", b"")) == (True, b"ok")
+        assert client.is_closed()
+
+
+def test_a_body_behind_many_requests_is_read_on(loop: str) -> None:
+    """More requests in one read than are parsed ahead, the last of them with its body in the next piece."""
+    app = Recorder()
+    one = head(b"GET /" + b"a" * 350 + b" HTTP/1.1", H)
+    count = 8000 // len(one)
+    body = b"x" * 9000
+    with serving(app, loop=loop) as served:
+        client = served.connect()
+        client.send(GET)
+        client.read_response()
+        last = head(b"POST /last HTTP/1.1", H, b"Content-Length: %d" % len(body)) + body
+        feed(served, client, one * count + last + GET)
+        assert [client.read_response().status for _ in range(count + 2)] == [200] * (count + 2)
+    assert app.seen[-2:] == [("POST", "/last", body), ("GET", "/", b"")]
 
 
 @pytest.mark.parametrize("protocol", [b"websocket", b"h2c"])
