@@ -416,7 +416,10 @@ class HttpConnection(asyncio.Protocol):
             return
         if linger and not self._eof and transport.can_write_eof():
             self.lingering = True
-            transport.write_eof()
+            try:
+                transport.write_eof()
+            except OSError:  # ENOTCONN, from asyncio's transport: a reset has come that is not read yet
+                transport.abort()
             self.resume_reading()
         else:
             transport.close()

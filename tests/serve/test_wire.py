@@ -10,6 +10,7 @@ import itertools
 import logging
 import random
 import socket
+import struct
 import threading
 import time
 from typing import Any
@@ -144,6 +145,23 @@ def test_a_client_that_ends_amid_its_second_request_is_let_go(loop: str, interfa
         response = client.read_response()
         assert (response.is_complete, response.body.replace(b"-", b"")) == (True, b"ok")
         assert client.is_closed()
+
+
+def test_a_reset_that_overtakes_our_end_is_no_error(loop: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The socket is no longer connected when its side is shut: shutdown(2) says ENOTCONN."""
+    with serving(Recorder(), loop=loop) as served:
+        client = served.connect()
+        client.ask(GET)
+        (connection,) = served.service._connections
+
+        def end() -> None:
+            client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.sock.close()
+            connection.end(linger=True)
+
+        served.call(end)
+        wait_until(lambda: served.service.counters.connections == 0)
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 def test_a_body_behind_many_requests_is_read_on(loop: str) -> None:
