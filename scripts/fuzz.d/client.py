@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from contextlib import suppress
 
 from corpus import Case
 from judge import BadAnswerError, judge
@@ -74,10 +75,8 @@ async def _read(sock: socket.socket, received: bytearray) -> bool:
 
 
 def _hang_up(sock: socket.socket) -> None:
-    try:
+    with suppress(OSError):  # the server was first
         sock.shutdown(socket.SHUT_WR)
-    except OSError:
-        pass  # the server was first
 
 
 def _judge(case: Case, received: bytes, *, was_cut: bool) -> str:

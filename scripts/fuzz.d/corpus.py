@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from dataclasses import dataclass
 
@@ -147,7 +148,7 @@ def make_case(seed: int, number: int) -> Case:
 
 def make_stages() -> list[Case]:
     """Every request of the corpus, ended after each of its bytes in each of three ways."""
-    cases = []
+    cases: list[Case] = []
     for request in CORPUS:
         data = request + CORPUS[0]
         # Long stretches of the same byte are one stage.
@@ -161,31 +162,37 @@ def make_stages() -> list[Case]:
 
 def cut(data: bytes, cuts: list[int]) -> tuple[bytes, ...]:
     edges = [0, *cuts, len(data)]
-    return tuple(data[a:b] for a, b in zip(edges, edges[1:], strict=False) if a < b)
+    return tuple(data[a:b] for a, b in itertools.pairwise(edges) if a < b)
 
 
 def mutate(data: bytes, chance: random.Random) -> bytes:
     """One small damage."""
     at = chance.randrange(len(data) + 1)
     end = min(len(data), at + chance.choice((1, 1, 2, 4, 16, 64)))
-    match chance.randrange(9):
-        case 0:
-            return data[:at] + bytes((chance.randrange(256),)) + data[at + 1 :]
-        case 1 | 2 | 3:
-            return data[:at] + chance.choice(TOKENS) + data[at:]
-        case 4:
-            return data[:at] + data[end:]
-        case 5:
-            return data[:at] + data[at:end] * chance.choice((2, 3, 50)) + data[end:]
-        case 6:
-            lines = data.split(b"\r\n")
-            one, two = chance.randrange(len(lines)), chance.randrange(len(lines))
-            lines[one], lines[two] = lines[two], lines[one]
-            return b"\r\n".join(lines)
-        case 7:
-            lines = data.split(b"\r\n")
-            lines.insert(chance.randrange(len(lines)), chance.choice(lines))
-            return b"\r\n".join(lines)
+    what = chance.choice(("byte", "token", "token", "token", "gap", "echo", "swap", "copy", "graft"))
+    if what in {"swap", "copy"}:
+        return _mutate_lines(data, what, chance)
+    middle, rest = b"", data[at:]
+    match what:
+        case "byte":
+            middle, rest = bytes((chance.randrange(256),)), data[at + 1 :]
+        case "token":
+            middle = chance.choice(TOKENS)
+        case "gap":
+            rest = data[end:]
+        case "echo":
+            middle = data[at:end] * chance.choice((1, 2, 49))
         case _:
             other = chance.choice(CORPUS)
-            return data[:at] + other[chance.randrange(len(other)) :]
+            rest = other[chance.randrange(len(other)) :]
+    return data[:at] + middle + rest
+
+
+def _mutate_lines(data: bytes, what: str, chance: random.Random) -> bytes:
+    lines = data.split(b"\r\n")
+    one, two = chance.randrange(len(lines)), chance.randrange(len(lines))
+    if what == "swap":
+        lines[one], lines[two] = lines[two], lines[one]
+    else:
+        lines.insert(one, lines[two])
+    return b"\r\n".join(lines)

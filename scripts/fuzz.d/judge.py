@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import h11
 
 STATUS_LINE = re.compile(rb"HTTP/1\.1 ([1-9][0-9][0-9]) [ -~]*\r\n")
-FINAL = {b"100": False}
 
 
 @dataclass(frozen=True)

@@ -122,8 +122,7 @@ def test_a_client_that_ends_amid_its_second_request_is_let_go(loop: str, interfa
             raise NotImplementedError
         while (await receive())["type"] != "http.disconnect" and scope["path"] == "/2":
             pass
-        while not release.is_set():
-            await asyncio.sleep(0.001)
+        await asyncio.to_thread(release.wait)
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"ok"})
 
