@@ -1,8 +1,12 @@
-"""One environment per Python under .bench/: this tree and its peers, installed as users install them."""
+"""One environment per Python under .bench/: this tree and its peers, installed as users install them.
+
+Peers are installed one by one, and what cannot be had on a Python is a note, not the end of the run.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +16,22 @@ from pathlib import Path
 from servers import PEERS, WELCOME
 
 ROOT = Path(__file__).resolve().parents[2]
-SHOWN = ("prefork", "uvicorn", "gunicorn", "gunicorn_h1c", "granian", "hypercorn", "uvloop", "httptools")
+SHOWN = (
+    "prefork",
+    "uvicorn",
+    "gunicorn",
+    "gunicorn_h1c",
+    "granian",
+    "fastpysgi",
+    "pyuwsgi",
+    "hypercorn",
+    "uvloop",
+    "httptools",
+    "starlette",
+    "flask",
+)
+RECORD = "bench.json"
+"""In the environment's folder: what was installed, and what could not be."""
 INSTALL_TIMEOUT_S = 600
 
 
@@ -22,6 +41,9 @@ class Environment:
     """Its version, `3.13.0`."""
     bin: Path
     versions: dict[str, str]
+    """Of what is measured here, and of what that runs on."""
+    notes: list[str]
+    """What could not be had."""
 
 
 def describe_python(python: str) -> str:
@@ -56,28 +78,60 @@ def prepare(python: str, *, fresh: bool) -> Environment:
     """Make the environment of a Python, or bring the one that is there up to this tree."""
     version = describe_python(python)
     folder = ROOT / ".bench" / f"python-{version}"
-    if fresh and folder.exists():
-        shutil.rmtree(folder)
-    if not (folder / "bin" / "granian").exists():
+    record = folder / RECORD
+    wanted = {"peers": list(PEERS), "welcome": WELCOME}
+    known = json.loads(record.read_text()) if record.exists() else {}
+    if fresh or {key: known.get(key) for key in wanted} != wanted:
+        shutil.rmtree(folder, ignore_errors=True)
         run([python, "-m", "venv", str(folder)])
-        run([*pip(folder), "install", "--quiet", *PEERS, str(ROOT)])
-        add_extras(folder)
+        run([*pip(folder), "install", "--quiet", str(ROOT)])
+        known = wanted | {"notes": [*add_peers(folder), *add_extras(folder)]}
+        record.write_text(json.dumps(known))
     else:
         run([*pip(folder), "install", "--quiet", "--no-deps", "--force-reinstall", str(ROOT)])
     installed = list_packages(folder)
     versions = {name: installed[name] for name in SHOWN if name in installed}
-    return Environment(version, folder / "bin", versions)
+    notes = list(known["notes"])
+    if nginx := find_nginx_version():
+        versions["nginx"] = nginx
+    else:
+        notes.append("nginx is not installed (Debian: apt-get install nginx-light): one ceiling less")
+    return Environment(version, folder / "bin", versions, notes)
 
 
-def add_extras(folder: Path) -> None:
-    """Give each peer its faster parts; not at the price of an older peer."""
-    installed = list_packages(folder)
+def add_peers(folder: Path) -> list[str]:
+    """Notes on those that cannot be installed."""
+    notes = []
+    for peer in PEERS:
+        try:
+            run([*pip(folder), "install", "--quiet", peer])
+        except (RuntimeError, subprocess.TimeoutExpired) as error:
+            reason = str(error).strip().splitlines()[-1]
+            notes.append(f"{peer} cannot be installed here and is left out: {reason}")
+    return notes
+
+
+def add_extras(folder: Path) -> list[str]:
+    """Give each peer its faster parts, not at the price of an older peer; notes on those that cannot be had."""
+    installed, notes = list_packages(folder), []
     for package, extra in WELCOME.items():
+        if package not in installed:
+            continue
         wanted = f"{package}[{extra}]=={installed[package]}"
         try:
             run([*pip(folder), "install", "--quiet", wanted])
-        except RuntimeError:
-            print(f"note     {wanted} cannot be installed here: {package} is measured without it")
+        except (RuntimeError, subprocess.TimeoutExpired):
+            notes.append(f"{wanted} cannot be installed here: {package} is measured without it")
+    return notes
+
+
+def find_nginx_version() -> str:
+    """Empty without nginx."""
+    if shutil.which("nginx") is None:
+        return ""
+    done = subprocess.run(["nginx", "-v"], capture_output=True, text=True, timeout=10, check=False)
+    found = re.search(r"nginx/([\d.]+)", done.stderr)
+    return found[1] if found else "?"
 
 
 def list_packages(folder: Path) -> dict[str, str]:
