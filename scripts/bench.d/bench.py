@@ -22,6 +22,9 @@ from lab import Cores, choose_cores
 from report import describe_cpu, list_results, print_table
 from servers import Server
 
+BUSY_LOAD = 0.7
+"""A load average before the run that a resting machine does not have."""
+
 EPILOG = """\
 cases:
 {cases}
@@ -31,10 +34,10 @@ or a group of them: {groups}. Without CASE: all.
 Every table has the median over the rounds with (least–most), and how many times prefork's it is (×, compared round
 by round). HTTP cases have one worker pinned to one core, 64 keep-alive connections from wrk pinned to another, and one
 answer of each server is checked byte for byte before. CPU µs/request is the figure to trust: it counts the kernel's
-part, and other work on the machine hardly moves it. `bare-uvloop` (a Protocol with a canned answer) and `nginx` (return
-200) are no peers but ceilings: the one reads no request, and neither runs an app.
+part, and other work on the machine moves it less than the rate. `bare-uvloop` (a Protocol with a canned answer) and
+`nginx` (return 200) are no peers but ceilings: the one reads no request, and neither runs an app.
 
-  scripts/bench http                               all of HTTP, on this Python and the newest: some hours
+  scripts/bench http                               all of HTTP, on this Python and the newest: two hours
   scripts/bench plaintext json --servers prefork,uvicorn,bare-uvloop --rounds 5
   scripts/bench http --rounds 1 --seconds 1        does everything work? the figures mean nothing
   scripts/bench latency --rate 5000                p50 and p99 with 5,000 requests a second for everybody
@@ -45,6 +48,7 @@ part, and other work on the machine hardly moves it. `bare-uvloop` (a Protocol w
 def main() -> int:
     options = parse_arguments()
     cores = choose_cores()
+    load_before = os.getloadavg()[0]
     print_header(options, cores)
     results: list[dict[str, object]] = []
     versions: dict[str, dict[str, str]] = {}
@@ -78,6 +82,7 @@ def main() -> int:
             "machine": platform.uname()._asdict(),
             "cpu": describe_cpu(),
             "cores": sorted(os.sched_getaffinity(0)),
+            "load_average_before": load_before,
             "options": {name: getattr(options, name) for name in ("workers", "rate", "seconds", "rounds")},
             "versions": versions,
             "notes": notes,
@@ -94,8 +99,10 @@ def print_header(options: argparse.Namespace, cores: Cores) -> None:
         print(f"note     HTTP cases: {options.workers} workers, not pinned; the load runs on the same cores")
     elif cores.server == cores.load:
         print("note     one core only: the load shares it with the server")
-    if any(case in GROUPS["http"] for case in options.cases):
+    if any("p99_us" in case.metrics for case in options.cases):
         print(f"note     latency cases: {options.rate:,.0f} requests/s for every server")
+    if (busy := os.getloadavg()[0]) > BUSY_LOAD:
+        print(f"note     the machine has other work (load average {busy:.1f}): the figures will mean little")
     if shutil.which("wrk") is None:
         print("note     wrk is not installed (Debian: apt-get install wrk): cases under load will fail")
 
@@ -118,7 +125,13 @@ def parse_arguments() -> argparse.Namespace:
         metavar="PATH",
         help="an interpreter to measure on; may be repeated (default: the current one, HTTP cases also on the newest)",
     )
-    parser.add_argument("--servers", metavar="A,B", type=lambda text: text.split(","), help="only these")
+    known = list(dict.fromkeys(name for case in CASES.values() for name in case.servers))
+    parser.add_argument(
+        "--servers",
+        metavar="A,B",
+        type=lambda text: text.split(","),
+        help=f"only these of {', '.join(known)}",
+    )
     parser.add_argument("--rounds", type=read_count, metavar="N", help="measurements per server")
     parser.add_argument(
         "--seconds", type=float, metavar="S", help="length of one measurement; at least 1 under load"
@@ -134,8 +147,8 @@ def parse_arguments() -> argparse.Namespace:
         "--rate",
         type=float,
         metavar="N",
-        default=2000.0,
-        help="requests per second in latency cases (default: 2000); about half of what the slowest fast server can do",
+        default=4000.0,
+        help="requests per second in latency cases (default: 4000); about half of what the slowest fast server can do",
     )
     parser.add_argument(
         "--reloads", type=read_count, metavar="N", default=10, help="in each measurement of reload"
@@ -149,9 +162,8 @@ def parse_arguments() -> argparse.Namespace:
         options.cases = find_cases(options.cases, wsgi=options.wsgi)
     except KeyError as error:
         parser.error(f"no case {error.args[0]!r}; there are {', '.join([*GROUPS, *CASES])}")
-    known = {name for case in CASES.values() for name in case.servers}
     if unknown := [name for name in options.servers or [] if name not in known]:
-        parser.error(f"no server {unknown[0]!r}; there are {', '.join(sorted(known))}")
+        parser.error(f"no server {unknown[0]!r}; there are {', '.join(known)}")
     if options.rate <= 0 or (options.seconds is not None and options.seconds <= 0):
         parser.error("--rate and --seconds must be more than 0")
     return options
@@ -204,4 +216,7 @@ def show_progress(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except BenchError as error:  # of an interpreter or an installation: a server's are in the report
+        sys.exit(f"scripts/bench: {error}")

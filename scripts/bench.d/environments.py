@@ -13,6 +13,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from errors import BenchError
 from servers import PEERS, WELCOME
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,9 +50,12 @@ class Environment:
 def describe_python(python: str) -> str:
     """The version of an interpreter that may be used; the error says why not."""
     code = "import sys; print('%d.%d.%d' % sys.version_info[:3]); sys.exit(sys.version_info < (3, 10))"
-    done = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    try:
+        done = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise BenchError(f"{python} does not run: {error}") from error
     if done.returncode != 0:
-        raise RuntimeError(f"{python} is no Python >= 3.10: {done.stdout}{done.stderr}".strip())
+        raise BenchError(f"{python} is no Python >= 3.10: {done.stdout}{done.stderr}".strip())
     return done.stdout.strip()
 
 
@@ -64,7 +68,7 @@ def find_pythons() -> list[str]:
     for python in [*filter(None, map(shutil.which, names)), *pyenv]:
         try:
             found.setdefault(parse(describe_python(python)), python)
-        except RuntimeError:
+        except BenchError:
             continue  # an old one, or a shim of pyenv's for one that is not selected
     newest = found[max(found)]
     return [current] if newest == current else [current, newest]
@@ -105,7 +109,7 @@ def add_peers(folder: Path) -> list[str]:
     for peer in PEERS:
         try:
             run([*pip(folder), "install", "--quiet", peer])
-        except (RuntimeError, subprocess.TimeoutExpired) as error:
+        except BenchError as error:
             reason = str(error).strip().splitlines()[-1]
             notes.append(f"{peer} cannot be installed here and is left out: {reason}")
     return notes
@@ -120,7 +124,7 @@ def add_extras(folder: Path) -> list[str]:
         wanted = f"{package}[{extra}]=={installed[package]}"
         try:
             run([*pip(folder), "install", "--quiet", wanted])
-        except (RuntimeError, subprocess.TimeoutExpired):
+        except BenchError:
             notes.append(f"{wanted} cannot be installed here: {package} is measured without it")
     return notes
 
@@ -144,7 +148,10 @@ def pip(folder: Path) -> list[str]:
 
 
 def run(command: list[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_TIMEOUT_S, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise BenchError(f"{' '.join(command)}: not done after {INSTALL_TIMEOUT_S} s") from error
     if done.returncode != 0:
-        raise RuntimeError(f"{' '.join(command)}: exit {done.returncode}\n{done.stderr[-2000:]}")
+        raise BenchError(f"{' '.join(command)}: exit {done.returncode}\n{done.stderr[-2000:]}")
     return done.stdout

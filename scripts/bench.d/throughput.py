@@ -1,7 +1,7 @@
 """How many requests can a worker answer, and what does each cost? One case per kind of request, over ASGI and WSGI.
 
-CPU per request is the figure to trust: it hardly moves with what else the machine does or with the speed of the load.
-Each server's answer is checked once, byte for byte, before it is loaded.
+CPU per request is the figure to trust: what else the machine does moves it less than the rate. Each server's answer is
+checked once, byte for byte, before it is loaded.
 """
 
 from __future__ import annotations
