@@ -25,17 +25,18 @@ class Vocabulary:
     __slots__ = ("hosts", "plain_names", "targets")
 
     def __init__(self) -> None:
-        self.plain_names: dict[bytes, bytes] = {}
-        """From a name as sent to its lower-case form; never one that the reader must look at itself."""
+        self.plain_names: dict[bytes, bytes | None] = {}
+        """From a name as sent to its lower-case form; None for one that the reader must look at itself."""
         self.hosts: set[bytes | None] = set()
         self.targets: dict[bytes, Target] = {}
-        for lower in _COMMON.split():
-            self.plain_names[lower] = lower
-            self.plain_names[b"-".join(word.capitalize() for word in lower.split(b"-"))] = lower
+        for lower in (*_COMMON.split(), *OURS):
+            for name in (lower, b"-".join(word.capitalize() for word in lower.split(b"-"))):
+                self.plain_names[name] = None if lower in OURS else lower
 
-    def learn_name(self, name: bytes) -> bytes:
-        """The lower-case form of a field name; llhttp has checked that it is a token."""
+    def learn_name(self, name: bytes) -> bytes | None:
+        """What `plain_names` says of a field name, also if it is full; llhttp has checked that it is a token."""
         lower = name.lower()
-        if lower not in OURS and len(self.plain_names) < MOST_CACHED_NAMES and len(name) <= LONGEST_CACHED:
-            self.plain_names[name] = lower
-        return lower
+        known = None if lower in OURS else lower
+        if len(self.plain_names) < MOST_CACHED_NAMES and len(name) <= LONGEST_CACHED:
+            self.plain_names[name] = known
+        return known
