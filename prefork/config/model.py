@@ -10,6 +10,8 @@ from typing import Literal
 
 import msgspec
 
+from prefork.config.peers import LOCAL
+
 Interface = Literal["asgi", "wsgi", "stream", "protocol"]
 InterfaceChoice = Literal["auto", "asgi", "wsgi", "stream", "protocol"]
 LoopChoice = Literal["auto", "uvloop", "asyncio"]
@@ -106,6 +108,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """0: no limit."""
     server_header: bool = True
     date_header: bool = True
+
+    # proxies
+    forwarded_allow_ips: tuple[str, ...] = LOCAL
+    """Peers that are trusted to say for whom they speak, in the normal form of `peers.py`."""
 
     # process
     user: str | None = None

@@ -17,7 +17,8 @@ from prefork.config.kinds import Kind
 from prefork.config.workers import MAX_WORKERS
 
 GROUPS = (
-    "App", "Listeners", "Workers", "Time", "Reload", "Development", "Recycling", "Crashes", "HTTP", "Process", "Logs"
+    "App", "Listeners", "Workers", "Time", "Reload", "Development", "Recycling", "Crashes", "HTTP", "Proxies",
+    "Process", "Logs",
 )  # fmt: skip
 
 
@@ -335,6 +336,15 @@ OPTIONS: tuple[Option, ...] = (
         "server-header", "server_header", kinds.SWITCH, "HTTP", "Whether responses say `server: prefork`."
     ),
     Option("date-header", "date_header", kinds.SWITCH, "HTTP", "Whether responses carry the date."),
+    Option(
+        "forwarded-allow-ips",
+        "forwarded_allow_ips",
+        kinds.PEERS,
+        "Proxies",
+        "Who may say for whom it speaks: addresses, networks, unix, * (repeatable).",
+        aliases=(Alias("proxy-allow-from"),),
+        repeatable=True,
+    ),
     Option(
         "name",
         "name",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from prefork.config.model import Config
+from prefork.config.peers import LOCAL
 
 
 class ServeSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +23,8 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True):
     limit_request_body_bytes: int = 0
     server_header: bool = True
     date_header: bool = True
+    forwarded_allow_ips: tuple[str, ...] = LOCAL
+    """For `trust.TrustedPeers`."""
 
 
 def settings_of(config: Config) -> ServeSettings:
@@ -38,4 +41,5 @@ def settings_of(config: Config) -> ServeSettings:
         limit_request_body_bytes=config.limit_request_body_bytes,
         server_header=config.server_header,
         date_header=config.date_header,
+        forwarded_allow_ips=config.forwarded_allow_ips,
     )
