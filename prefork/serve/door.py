@@ -153,7 +153,8 @@ class Door(asyncio.Protocol):
         except ssl.SSLWantReadError:
             is_done = False
         except ssl.SSLError as error:
-            self._entrance.note(self.transport, f"TLS handshake: {error.reason or error}", b"")
+            reason = getattr(error, "reason", None) or error
+            self._entrance.note(self.transport, f"TLS handshake: {reason}", b"")
             self._flush(outgoing)  # the alert that says why
             self._turn_away()
             return

@@ -211,7 +211,8 @@ def _decode(path: str) -> dict[str, str]:
 
 
 def _explain(error: ssl.SSLError) -> str:
-    return (error.reason or "not PEM").lower().replace("_", " ")
+    # An error that Python raises by itself has no reason.
+    return (getattr(error, "reason", None) or "not PEM").lower().replace("_", " ")
 
 
 @contextmanager
