@@ -16,7 +16,7 @@ import pytest
 
 from tests.certificates import make_client_context, write_files
 from tests.integration.conftest import Start
-from tests.integration.http_client import get
+from tests.integration.http_client import Response, get
 from tests.integration.load import Load
 from tests.integration.running import Running, wait_until
 
@@ -163,6 +163,10 @@ def test_many_silent_connections_hinder_nobody(start: Start) -> None:
         each.close()
 
 
+def is_alice(response: Response) -> bool:
+    return str(json.loads(response.body)["name"]).startswith("CN=alice")
+
+
 @needs_nginx
 def test_nginx_passes_on_to_https(start: Start, tmp_path: Path) -> None:
     files = write_files(tmp_path)
@@ -170,11 +174,10 @@ def test_nginx_passes_on_to_https(start: Start, tmp_path: Path) -> None:
         *("encrypted:app", "--certfile", str(files.both), "--workers", "2", "--settle", "0"),
         *("--ca-certs", str(files.ca), "--cert-reqs", "required"),
     )
-    with nginx(tmp_path, running, files.ca, files.client) as path:
-        with Load(path, lambda response: json.loads(response.body)["name"].startswith("CN=alice")) as load:
-            running.signal(signal.SIGHUP)
-            running.wait_for_record("reloaded")
-            wait_until(lambda: load.answered > 50, "answers")
+    with nginx(tmp_path, running, files.ca, files.client) as path, Load(path, is_alice) as load:
+        running.signal(signal.SIGHUP)
+        running.wait_for_record("reloaded")
+        wait_until(lambda: load.answered > 50, "answers")
     assert load.report.lost == 0, load.report
 
 
