@@ -153,7 +153,9 @@ class Entrance:
     def _find_deadline(self, door: Door) -> float:
         if door.stage is Stage.LEAVING:
             return door.since + LINGER_S
-        if self._draining_since is not None and door.is_silent and self._keep_alive_s > 0:
+        deadline = door.since + self._patience_s
+        if self._draining_since is not None and self._keep_alive_s > 0:
+            at_last = max(door.since, self._draining_since) + self._keep_alive_s
             # As a service's fresh connections: it may have been opened long ago, and speak just now.
-            return max(door.since, self._draining_since) + self._keep_alive_s
-        return door.since + self._patience_s
+            return at_last if door.is_silent else min(at_last, deadline)
+        return deadline
