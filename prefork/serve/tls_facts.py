@@ -79,11 +79,11 @@ def describe_for_wsgi(transport: asyncio.Transport) -> dict[str, str]:
 
 def _find_chain(session: ssl.SSLObject) -> list[bytes]:
     """The client's certificate, and behind it what else it sent, where Python can say (3.13)."""
-    find = getattr(session, "get_unverified_chain", None)
-    if find is not None and (chain := find()):
-        return list(chain)
     own = session.getpeercert(binary_form=True)
-    return [own] if own else []
+    if not own:
+        return []
+    find = getattr(session, "get_unverified_chain", None)
+    return [own] if find is None else list(find())
 
 
 def _find_cipher_number(context: ssl.SSLContext, name: str) -> int | None:
