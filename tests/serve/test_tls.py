@@ -6,7 +6,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pytest
 
@@ -189,6 +189,45 @@ def test_a_handler_that_does_not_read_stops_the_client(run: Run) -> None:
         async with accepting(open_tls(app, "stream")) as connect:
             sent = int(await talk(connect, client))
             await wait_until(lambda: heard == [sent])
+
+    run(test())
+
+
+def test_who_has_paused_is_given_nothing_until_it_resumes(run: Run) -> None:
+    """Several records came at once; each is for whoever reads at that moment."""
+    heard: list[bytes] = []
+    paused: list[asyncio.Transport] = []
+    transports: list[asyncio.Transport] = []
+
+    class App(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            self.transport = cast("asyncio.Transport", transport)
+            transports.append(self.transport)
+
+        def data_received(self, data: bytes) -> None:
+            heard.append(data)
+            self.transport.pause_reading()
+            assert not self.transport.is_reading()
+            paused.append(self.transport)
+
+    def client(secure: ssl.SSLSocket) -> bytes:
+        secure.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)  # all of them in one segment
+        for word in (b"one", b"two", b"three"):
+            secure.sendall(word)
+        secure.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
+        return secure.recv(1)
+
+    async def test() -> None:
+        async with accepting(open_tls(App, "protocol")) as connect:
+            talking = asyncio.ensure_future(talk(connect, client))
+            for number, word in enumerate((b"one", b"two", b"three"), 1):
+                await wait_until(lambda number=number: len(heard) >= number)  # type: ignore[misc]
+                for _ in range(20):
+                    await asyncio.sleep(0)
+                assert heard[number - 1 :] == [word]
+                paused.pop().resume_reading()
+            transports[0].close()
+            assert await talking == b""
 
     run(test())
 
