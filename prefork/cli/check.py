@@ -19,6 +19,7 @@ from prefork.cli.reading import read_configuration, start_from_flags
 from prefork.config.kinds import show_duration
 from prefork.config.model import Config
 from prefork.errors import AppError
+from prefork.system.certificates import find_trouble, read_credentials
 
 _CHILD = """
 import sys
@@ -45,9 +46,17 @@ def check(*, app: str | None, **parameters: object) -> int:
     for note in resolved.notes:
         print(f"note: {note}")
     print(f"configuration ok: {config.name}, {', '.join(config.bind)}, workers {config.workers}")
+    _check_certificates(config)
     report = _check_app(config)
     print(f"app ok: {config.app} is {report.interface.upper()} ({report.file})")
     return 0
+
+
+def _check_certificates(config: Config) -> None:
+    credentials = read_credentials(config)
+    if credentials is not None:
+        trouble = find_trouble(credentials)
+        print(f"note: the certificate is {trouble}" if trouble else f"certificate ok: {config.certfile}")
 
 
 def _check_app(config: Config) -> Report:

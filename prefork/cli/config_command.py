@@ -9,6 +9,7 @@ import msgspec
 
 from prefork.cli.parameters import ServiceCommand, pick_given
 from prefork.cli.reading import find_obvious_app, read_configuration, start_from_flags
+from prefork.config.kinds import SECRET
 from prefork.config.options import OPTIONS, decides_field
 from prefork.config.resolving import Resolved
 from prefork.errors import UsageError
@@ -46,9 +47,14 @@ def print_config(*, app: str | None, as_json: bool, as_schema: bool, **parameter
 
 
 def describe(resolved: Resolved) -> dict[str, Any]:
-    """Field → value and origin. The app's environment shows its names only: values may be secrets."""
+    """Field → value and origin. The app's environment shows its names only: values may be secrets. Other secrets show
+    that they are set.
+    """
     values = msgspec.to_builtins(resolved.config)
     values["env"] = list(values["env"])
+    for option in OPTIONS:
+        if option.kind is SECRET and values[option.field] is not None:
+            values[option.field] = SECRET.show(values[option.field])
     described = {
         field: {"value": values[field], "origin": origin} for field, origin in resolved.origin.items()
     }

@@ -8,9 +8,10 @@ from typing import Any, get_args
 
 import msgspec
 
-from prefork.config import addresses, values, workers
+from prefork.config import addresses, tls, values, workers
 from prefork.config.classes import parse_worker_class
 from prefork.config.environment import parse_pairs
+from prefork.config.peers import parse_peers
 from prefork.config.values import Parser
 
 
@@ -105,5 +106,9 @@ HOST = Kind(addresses.parse_host, "HOST", str)
 PORT = Kind(addresses.parse_port, "PORT", int | str)
 UNIX_PATH = Kind(addresses.parse_unix_path, "PATH", str)
 DESCRIPTOR = Kind(addresses.parse_descriptor, "N", int | str)
+PEERS = Kind(parse_peers, "PEER", str | list[str], show_list)
+SECRET = Kind(tls.parse_secret, "TEXT", str, lambda secret: "hidden" if secret else "none")
+CERT_REQS = Kind(tls.parse_cert_reqs, "none|optional|required", int | str)
+TLS_VERSION = Kind(tls.parse_tls_version, "1.2|1.3", float | str)
 PAIRS = Kind(parse_pairs, "KEY=VALUE", dict[str, str | int | float] | list[str], show_pairs)
 WORKER_CLASS = Kind(parse_worker_class, "CLASS", str)

@@ -10,11 +10,15 @@ from typing import Literal
 
 import msgspec
 
+from prefork.config.peers import LOCAL
+
 Interface = Literal["asgi", "wsgi", "stream", "protocol"]
 InterfaceChoice = Literal["auto", "asgi", "wsgi", "stream", "protocol"]
 LoopChoice = Literal["auto", "uvloop", "asyncio"]
 PreloadChoice = Literal["auto", "always", "never"]
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
+CertReqs = Literal["none", "optional", "required"]
+TlsVersion = Literal["1.2", "1.3"]
 LogFormat = Literal["auto", "text", "json"]
 
 
@@ -106,6 +110,26 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """0: no limit."""
     server_header: bool = True
     date_header: bool = True
+
+    # proxies
+    proxy_protocol: bool = False
+    """Peers of `forwarded_allow_ips` begin with a PROXY header."""
+    forwarded_allow_ips: tuple[str, ...] = LOCAL
+    """Peers that are trusted to say for whom they speak, in the normal form of `peers.py`."""
+
+    # TLS
+    certfile: str | None = None
+    """None: no TLS. It, `keyfile` and `ca_certs` are absolute once resolved, and read again by each reload."""
+    keyfile: str | None = None
+    """None: the key is in `certfile`."""
+    ssl_keyfile_password: str | None = None
+    """Never shown, and never passed on: see `provisions`."""
+    ca_certs: str | None = None
+    cert_reqs: CertReqs = "none"
+    ssl_ciphers: str | None = None
+    """None: what Python takes."""
+    ssl_min_version: TlsVersion = "1.2"
+    ssl_handshake_timeout_s: float = 10.0
 
     # process
     user: str | None = None

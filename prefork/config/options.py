@@ -17,7 +17,8 @@ from prefork.config.kinds import Kind
 from prefork.config.workers import MAX_WORKERS
 
 GROUPS = (
-    "App", "Listeners", "Workers", "Time", "Reload", "Development", "Recycling", "Crashes", "HTTP", "Process", "Logs"
+    "App", "Listeners", "Workers", "Time", "Reload", "Development", "Recycling", "Crashes", "HTTP", "Proxies",
+    "TLS", "Process", "Logs",
 )  # fmt: skip
 
 
@@ -335,6 +336,77 @@ OPTIONS: tuple[Option, ...] = (
         "server-header", "server_header", kinds.SWITCH, "HTTP", "Whether responses say `server: prefork`."
     ),
     Option("date-header", "date_header", kinds.SWITCH, "HTTP", "Whether responses carry the date."),
+    Option(
+        "proxy-protocol",
+        "proxy_protocol",
+        kinds.SWITCH,
+        "Proxies",
+        "Trusted peers begin with a PROXY header (v1 or v2) that says for whom they speak.",
+    ),
+    Option(
+        "forwarded-allow-ips",
+        "forwarded_allow_ips",
+        kinds.PEERS,
+        "Proxies",
+        "Who may say for whom it speaks: addresses, networks, unix, * (repeatable).",
+        aliases=(Alias("proxy-allow-from"),),
+        repeatable=True,
+    ),
+    Option(
+        "certfile",
+        "certfile",
+        kinds.PATH,
+        "TLS",
+        "Speak TLS with this certificate: PEM, with those above it; it may hold the key too.",
+        aliases=(Alias("ssl-certfile"),),
+    ),
+    Option(
+        "keyfile",
+        "keyfile",
+        kinds.PATH,
+        "TLS",
+        "The certificate's private key, PEM; read before --user takes effect.",
+        aliases=(Alias("ssl-keyfile"),),
+    ),
+    Option(
+        "ssl-keyfile-password",
+        "ssl_keyfile_password",
+        kinds.SECRET,
+        "TLS",
+        "What the key is encrypted with; ps shows flags, so better PREFORK_SSL_KEYFILE_PASSWORD.",
+    ),
+    Option(
+        "ca-certs",
+        "ca_certs",
+        kinds.PATH,
+        "TLS",
+        "Who signs clients' certificates, for --cert-reqs: a PEM file.",
+        aliases=(Alias("ssl-ca-certs"),),
+    ),
+    Option(
+        "cert-reqs",
+        "cert_reqs",
+        kinds.CERT_REQS,
+        "TLS",
+        "Whether clients may or must show a certificate.",
+        aliases=(Alias("ssl-cert-reqs"),),
+    ),
+    Option(
+        "ssl-ciphers",
+        "ssl_ciphers",
+        kinds.TEXT,
+        "TLS",
+        "Ciphers of TLS 1.2 in OpenSSL's notation; Python's own choice unless given.",
+        aliases=(Alias("ciphers"),),
+    ),
+    Option("ssl-min-version", "ssl_min_version", kinds.TLS_VERSION, "TLS", "Oldest TLS that is spoken."),
+    Option(
+        "ssl-handshake-timeout",
+        "ssl_handshake_timeout_s",
+        kinds.POSITIVE_DURATION,
+        "TLS",
+        "How long to wait for a client to begin a handshake, and then for its end.",
+    ),
     Option(
         "name",
         "name",

@@ -15,6 +15,7 @@ import msgspec
 from prefork.config.addresses import ANY_HOST, DEFAULT_HOST, Address, parse_port
 from prefork.config.nearest import find_nearest
 from prefork.config.options import NAMES, Name
+from prefork.config.peers import parse_peers
 from prefork.config.values import RefusedValueError, parse_count, quote
 from prefork.config.workers import parse_workers
 from prefork.errors import ConfigError, PreforkError, UsageError
@@ -93,7 +94,10 @@ def read_table(table: Mapping[str, object], label: str) -> Layer:
 
 
 def read_platform(environ: Mapping[str, str], pid: int) -> Layer:
-    """What platforms set: `LISTEN_FDS` (systemd) before `PORT`, and `WEB_CONCURRENCY`. Empty counts as not set."""
+    """What platforms set: `LISTEN_FDS` (systemd) before `PORT`, `WEB_CONCURRENCY`, `FORWARDED_ALLOW_IPS`.
+
+    Empty counts as not set.
+    """
     given: dict[str, Given] = {}
     if addresses := _read_listen_fds(environ, pid):
         given["bind"] = Given(addresses, "env LISTEN_FDS")
@@ -102,6 +106,9 @@ def read_platform(environ: Mapping[str, str], pid: int) -> Layer:
     if workers := environ.get("WEB_CONCURRENCY"):
         parsed = _parse("WEB_CONCURRENCY", parse_workers, workers, ConfigError)
         given["workers"] = Given(parsed, "env WEB_CONCURRENCY")
+    if peers := environ.get("FORWARDED_ALLOW_IPS"):
+        parsed = _parse("FORWARDED_ALLOW_IPS", parse_peers, peers, ConfigError)
+        given["forwarded-allow-ips"] = Given(parsed, "env FORWARDED_ALLOW_IPS")
     # A platform that says PORT routes to the container's address, so loopback would never hear of it.
     return Layer(given, default_host=ANY_HOST)
 

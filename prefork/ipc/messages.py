@@ -29,7 +29,7 @@ class Give(Message, frozen=True, tag="give"):
     """Carries a descriptor the generation needs; all of them come before `Boot`."""
 
     carries_fd: ClassVar[bool] = True
-    what: Literal["listener", "scoreboard", "log"]
+    what: Literal["listener", "scoreboard", "log", "tls"]
     number: int = 0
     """Which listener: each has a number of its own, for as long as the master lives."""
 
@@ -203,6 +203,7 @@ class Resume(Message, frozen=True, tag="resume"):
     listener_fds: dict[int, int]
     scoreboard_fd: int
     log_fd: int | None
+    tls_fd: int | None
     unsafe: str
     """What the first import left behind."""
 

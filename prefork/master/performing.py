@@ -11,6 +11,8 @@ import os
 import signal
 from collections.abc import Callable
 
+import msgspec
+
 from prefork.config.model import Config
 from prefork.core import actions as do
 from prefork.core import events as on
@@ -20,6 +22,7 @@ from prefork.master.children import Children, WorkerHandle, ZygoteHandle
 from prefork.master.hearing import Ear
 from prefork.master.provisions import Provider, Provision
 from prefork.system import processes, signals
+from prefork.system.certificates import Credentials, seal
 from prefork.system.channel import open_pair
 from prefork.system.scoreboard import Scoreboard
 from prefork.system.spawning import Spawned, spawn_zygote
@@ -182,10 +185,21 @@ class Performer:
             self._children.send(zygote, say.Give("scoreboard"), self._scoreboard.fd)
             if provision.log is not None:
                 self._children.send(zygote, say.Give("log"), provision.log.fd)
-            self._children.send(zygote, say.Boot(gen, provision.config))
+            if provision.credentials is not None:
+                self._give_certificates(zygote, provision.credentials)
+            # The password has done its work: no file and no message shall hold it.
+            config = msgspec.structs.replace(provision.config, ssl_keyfile_password=None)
+            self._children.send(zygote, say.Boot(gen, config))
         except OSError as error:  # no descriptor left for a duplicate; its exit follows
             logger.error("cannot boot a zygote: %s", error.strerror, extra={"gen": gen})  # noqa: TRY400 no bug of ours
             processes.send_signal(zygote.pid, None, signal.SIGKILL)
+
+    def _give_certificates(self, zygote: ZygoteHandle, credentials: Credentials) -> None:
+        fd = seal(credentials)
+        try:
+            self._children.send(zygote, say.Give("tls"), fd)
+        finally:
+            os.close(fd)
 
     def _fork_worker(self, action: do.ForkWorker) -> None:
         try:

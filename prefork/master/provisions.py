@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from prefork.config.addresses import parse_address
 from prefork.config.model import Config
 from prefork.errors import ConfigError, PreforkError
-from prefork.system import logs, privileges
+from prefork.system import certificates, logs, privileges
+from prefork.system.certificates import Credentials
 from prefork.system.listeners import Listener, bind_listener
 from prefork.system.scoreboard import ROWS
 
@@ -49,6 +50,8 @@ class Provision:
     """By number: given in the order of binding, never given twice."""
     log: LogFile | None
     """None: standard error."""
+    credentials: Credentials | None = None
+    """What its certificate files held when it was read; None: no TLS."""
 
     def log_fd(self) -> int:
         """Where its processes log to."""
@@ -69,7 +72,9 @@ class Provider:
         with ExitStack() as undo:
             known, logs_before = dict(self._listeners), list(self._logs)
             undo.callback(self._close_all_but, known, logs_before)
-            provision = Provision(log=self.open_log(config), listeners=self.bind(config), config=config)
+            credentials = read_certificates(config)
+            log = self.open_log(config)
+            provision = Provision(config, self.bind(config), log, credentials)
             undo.pop_all()
         return provision
 
@@ -166,6 +171,14 @@ def check(config: Config) -> None:
     if config.workers > ROWS // 2:
         raise ConfigError(f"workers: {config.workers} is more than {ROWS // 2}")
     find_owner(config)
+
+
+def read_certificates(config: Config) -> Credentials | None:
+    """Those of this configuration, None without TLS. Raises `PreforkError`; warns of what clients will refuse."""
+    credentials = certificates.read_credentials(config)
+    if credentials is not None and (trouble := certificates.find_trouble(credentials)):
+        logger.warning("certificate %s", trouble, extra={"certfile": config.certfile})
+    return credentials
 
 
 def find_owner(config: Config) -> Owner:

@@ -19,7 +19,7 @@ from prefork.errors import EXIT_APP, AppError
 from prefork.master.banner import show_banner
 from prefork.master.loop import Master
 from prefork.master.policy import policy_of
-from prefork.master.provisions import Provider, Provision, check
+from prefork.master.provisions import Provider, Provision, check, read_certificates
 from prefork.system import chance, interpreter, logs, pidfile, processes, titles
 from prefork.system.scoreboard import ROWS, make_scoreboard
 from prefork.system.spawning import Spawned
@@ -41,7 +41,7 @@ def run_master(config: Config, reread: Callable[[], Config], head_start: Spawned
         logs.set_up_logging(config.log_level, config.log_format, logs.STDERR if log is None else log.fd)
         if config.pid is not None:
             undo.callback(_claim_pidfile(config.pid, config.umask).remove)
-        provision = Provision(config, provider.bind(config), log)
+        provision = Provision(config, provider.bind(config), log, read_certificates(config))
         titles.set_title(f"prefork: master {config.name} starting")
         processes.become_subreaper()
         _say_hello(provision)

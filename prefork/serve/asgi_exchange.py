@@ -77,6 +77,10 @@ class AsgiExchange(Exchange):
             "query_string": b"",
             "state": service.state,
         }
+        if connection.scheme == "https":
+            from prefork.serve.tls_facts import describe_for_asgi  # noqa: PLC0415  # only with TLS
+
+            self._scope["extensions"] = describe_for_asgi(connection.transport)
 
     # From the connection.
 

@@ -110,4 +110,8 @@ def make_base_environ(connection: HttpConnection, settings: ServeSettings) -> En
     if connection.client is not None:
         environ["REMOTE_ADDR"] = connection.client[0]
         environ["REMOTE_PORT"] = str(connection.client[1])
+    if connection.scheme == "https":
+        from prefork.serve.tls_facts import describe_for_wsgi  # noqa: PLC0415  # only with TLS
+
+        environ |= describe_for_wsgi(connection.transport)
     return environ

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from prefork.config.model import Config
+from prefork.config.peers import LOCAL
 
 
 class ServeSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +23,11 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True):
     limit_request_body_bytes: int = 0
     server_header: bool = True
     date_header: bool = True
+    proxy_protocol: bool = False
+    """Trusted peers begin with a header that says for whom they speak."""
+    forwarded_allow_ips: tuple[str, ...] = LOCAL
+    """For `trust.TrustedPeers`."""
+    ssl_handshake_timeout_s: float = 10.0
 
 
 def settings_of(config: Config) -> ServeSettings:
@@ -38,4 +44,7 @@ def settings_of(config: Config) -> ServeSettings:
         limit_request_body_bytes=config.limit_request_body_bytes,
         server_header=config.server_header,
         date_header=config.date_header,
+        proxy_protocol=config.proxy_protocol,
+        ssl_handshake_timeout_s=config.ssl_handshake_timeout_s,
+        forwarded_allow_ips=config.forwarded_allow_ips,
     )

@@ -161,6 +161,10 @@ class _Connection(asyncio.StreamReaderProtocol):
         self._service.note_made()
         super().connection_made(transport)
 
+    def eof_received(self) -> bool:
+        super().eof_received()
+        return True  # over TLS too a client may end its side and wait for the answer
+
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         if not self._lost.done():

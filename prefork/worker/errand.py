@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from prefork.ipc.messages import Boot, Fork
 from prefork.serve.app import LoadedApp
+
+if TYPE_CHECKING:
+    from prefork.serve.tls_facts import Tls
 
 
 class Inherited(NamedTuple):
@@ -16,6 +19,8 @@ class Inherited(NamedTuple):
     scoreboard_fd: int
     log_fd: int | None
     """None: standard error."""
+    tls_fd: int | None = None
+    """Memory with the certificates, until the zygote has made a context of them. None: no TLS."""
 
 
 class Errand(NamedTuple):
@@ -27,3 +32,4 @@ class Errand(NamedTuple):
     """None: import it yourself."""
     fork: Fork
     channel_fd: int
+    tls: Tls | None = None

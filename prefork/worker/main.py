@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 from types import ModuleType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import prefork
 from prefork.config.model import Config, Interface, LoopChoice
@@ -37,6 +37,9 @@ from prefork.worker.errand import Errand
 from prefork.worker.farewell import Farewell, leave_threads
 from prefork.worker.recycling import Recycling
 from prefork.worker.talking import Talker
+
+if TYPE_CHECKING:
+    from prefork.serve.tls_facts import Tls
 
 logger = logging.getLogger("prefork.worker")
 
@@ -62,13 +65,13 @@ class Prepared(NamedTuple):
     service: Service
 
 
-def prepare(config: Config, app: LoadedApp) -> Prepared:
+def prepare(config: Config, app: LoadedApp, tls: Tls | None = None) -> Prepared:
     """Make the loop and open the service: the part of a boot that needs no slot and runs no code of the app's.
     Raises `AppError` as `make_loop` does.
     """
     loop = make_loop(config.loop)
     asyncio.set_event_loop(loop)
-    return Prepared(app, loop, open_service(app.app, app.interface, settings_of(config), loop))
+    return Prepared(app, loop, open_service(app.app, app.interface, settings_of(config), loop, tls))
 
 
 def run_worker(errand: Errand, prepared: Prepared | None = None) -> int:
@@ -81,7 +84,7 @@ def run_worker(errand: Errand, prepared: Prepared | None = None) -> int:
     try:
         if prepared is None:
             config = errand.boot.config
-            prepared = prepare(config, errand.app or _import_app(config))
+            prepared = prepare(config, errand.app or _import_app(config), errand.tls)
         life = Life(errand, prepared, channel, born)
         guard.watch(life.list_listeners)
         code = prepared.loop.run_until_complete(life.live())
@@ -132,10 +135,10 @@ def _find_uvloop(choice: LoopChoice) -> ModuleType | None:
     return uvloop
 
 
-def warm_up(loop: LoopChoice, interface: Interface) -> None:
+def warm_up(config: Config, interface: Interface) -> None:
     """Import, once in the zygote, what every worker will need. Raises `AppError` as `make_loop` does."""
-    _find_uvloop(loop)
-    import_service(interface)
+    _find_uvloop(config.loop)
+    import_service(interface, has_door=config.proxy_protocol or config.certfile is not None)
 
 
 def reserve_s(graceful_s: float) -> float:

@@ -15,7 +15,7 @@ import selectors
 import signal
 import socket
 import sys
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import prefork
 from prefork.config.model import Config
@@ -32,6 +32,9 @@ from prefork.worker.errand import Errand, Inherited
 from prefork.worker.main import run_worker, warm_up
 from prefork.zygote.fork_safety import find_hazards, list_threads
 from prefork.zygote.spare import Reserve, Spare, Standby, run_spare
+
+if TYPE_CHECKING:
+    from prefork.serve.tls_facts import Tls
 
 logger = logging.getLogger("prefork.zygote")
 
@@ -108,7 +111,9 @@ def run_zygote(channel_fd: int, resume_fd: int | None) -> Errand | Standby | Non
                 logger.warning(
                     "forking although the import left %s", ", ".join(hazards), extra={"gen": boot.gen}
                 )
-            warm_up(boot.config.loop, imported.app.interface)
+            warm_up(boot.config, imported.app.interface)
+        tls = _make_tls(boot.config, inherited.tls_fd)
+        inherited = inherited._replace(tls_fd=None)
     except PreforkError as error:
         channel.send(encode(say.ImportFailed(*describe_failure(error))))
         channel.flush()
@@ -120,7 +125,7 @@ def run_zygote(channel_fd: int, resume_fd: int | None) -> Errand | Standby | Non
     processes.die_with_parent(die=False)
     titles.set_title(f"prefork: zygote {boot.config.name} gen={boot.gen}")
     channel.send(encode(_describe(boot.config, imported)))
-    return Zygote(boot, inherited, imported.app, channel, reader).run(heard.waiting)
+    return Zygote(boot, inherited, imported.app, tls, channel, reader).run(heard.waiting)
 
 
 def prepare_process(config: Config, log_fd: int | None) -> None:
@@ -138,7 +143,20 @@ def prepare_process(config: Config, log_fd: int | None) -> None:
         raise AppError(f"cannot enter {config.chdir}: {(error.strerror or '').lower()}") from error
     for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):  # the sockets are ours, see sd_listen_fds(3)
         os.environ.pop(name, None)
+    os.environ.pop("PREFORK_SSL_KEYFILE_PASSWORD", None)  # no business of the app's
     os.environ.update(config.env)
+
+
+def _make_tls(config: Config, fd: int | None) -> Tls | None:
+    """Make the SSL context, once for all workers, and give up the memory that the certificates came in."""
+    if fd is None:
+        return None
+    from prefork.serve.tls_facts import Tls  # noqa: PLC0415  # only with TLS
+    from prefork.system.certificates import make_context, unseal  # noqa: PLC0415
+
+    credentials = unseal(fd)
+    os.close(fd)
+    return Tls(make_context(credentials, config), credentials.find_first())
 
 
 def _check_readable(user: str) -> None:
@@ -192,7 +210,7 @@ class _Heard(NamedTuple):
 
 def _hear_boot(channel: Channel, reader: Reader[say.MasterToZygote]) -> _Heard | None:
     """Descriptors first, then `Boot`; None if the master is gone."""
-    given: dict[str, dict[int, int]] = {"listener": {}, "scoreboard": {}, "log": {}}
+    given: dict[str, dict[int, int]] = {"listener": {}, "scoreboard": {}, "log": {}, "tls": {}}
     with selectors.DefaultSelector() as selector:
         selector.register(channel, selectors.EVENT_READ)
         while True:
@@ -205,7 +223,9 @@ def _hear_boot(channel: Channel, reader: Reader[say.MasterToZygote]) -> _Heard |
                 if isinstance(message, say.Give):
                     given[message.what][message.number] = channel.take_promised_fd()
                 elif isinstance(message, say.Boot):
-                    inherited = Inherited(given["listener"], given["scoreboard"][0], given["log"].get(0))
+                    inherited = Inherited(
+                        given["listener"], given["scoreboard"][0], given["log"].get(0), given["tls"].get(0)
+                    )
                     return _Heard(message, inherited, "", heard[index + 1 :])
 
 
@@ -220,8 +240,7 @@ def _start_over(channel_fd: int, boot: say.Boot, inherited: Inherited, unsafe: s
         file.write(encode(say.Resume(boot, *inherited, unsafe)))
         file.flush()
         kept = [channel_fd, file.fileno(), *inherited.listener_fds.values(), inherited.scoreboard_fd]
-        if inherited.log_fd is not None:
-            kept.append(inherited.log_fd)
+        kept += [fd for fd in (inherited.log_fd, inherited.tls_fd) if fd is not None]
         processes.replace_python(ZYGOTE_CODE, [*sys.argv[1:4], str(file.fileno())], kept)
 
 
@@ -229,10 +248,11 @@ def _resume(fd: int) -> _Heard:
     os.lseek(fd, 0, os.SEEK_SET)
     with open(fd, "rb") as file:
         resume = decode_resume(file.read())
-    inherited = Inherited(resume.listener_fds, resume.scoreboard_fd, resume.log_fd)
-    kept = (*inherited.listener_fds.values(), inherited.scoreboard_fd)
-    for kept_fd in kept if inherited.log_fd is None else (*kept, inherited.log_fd):
-        os.set_inheritable(kept_fd, False)
+    inherited = Inherited(resume.listener_fds, resume.scoreboard_fd, resume.log_fd, resume.tls_fd)
+    kept = (*inherited.listener_fds.values(), inherited.scoreboard_fd, inherited.log_fd, inherited.tls_fd)
+    for kept_fd in kept:
+        if kept_fd is not None:
+            os.set_inheritable(kept_fd, False)
     return _Heard(resume.boot, inherited, resume.unsafe, [])
 
 
@@ -244,12 +264,14 @@ class Zygote:
         boot: say.Boot,
         inherited: Inherited,
         app: LoadedApp | None,
+        tls: Tls | None,
         channel: Channel,
         reader: Reader[say.MasterToZygote],
     ) -> None:
         self._boot = boot
         self._inherited = inherited
         self._app = app
+        self._tls = tls
         self._channel = channel
         self._reader = reader
         self._serials: dict[int, int | None] = {}
@@ -331,7 +353,7 @@ class Zygote:
             return None
         if pid == 0:
             self._let_go()
-            return Errand(self._boot, self._inherited, self._app, message, fd)
+            return Errand(self._boot, self._inherited, self._app, message, fd, self._tls)
         os.close(fd)
         self._tell_forked(message.serial, pid)
         return None
@@ -361,7 +383,7 @@ class Zygote:
         if pid == 0:
             channel.close()
             self._let_go()
-            return Standby(self._boot, self._inherited, self._app, theirs)
+            return Standby(self._boot, self._inherited, self._app, theirs, self._tls)
         theirs.close()
         self._serials[pid] = None
         self._reserve.keep(Spare(pid, channel))

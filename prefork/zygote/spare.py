@@ -15,7 +15,7 @@ from __future__ import annotations
 import selectors
 import signal
 import socket
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from prefork.errors import AppError
 from prefork.ipc import messages as say
@@ -25,6 +25,9 @@ from prefork.system import clock, processes, signals, titles
 from prefork.system.channel import Channel
 from prefork.worker.errand import Errand, Inherited
 from prefork.worker.main import prepare, run_worker
+
+if TYPE_CHECKING:
+    from prefork.serve.tls_facts import Tls
 
 PAUSE_S = 0.3
 """So long nobody must have asked for a fork before a spare is made: a start, a reload or a storm has come to rest."""
@@ -121,6 +124,7 @@ class Standby(NamedTuple):
     app: LoadedApp
     sock: socket.socket
     """Its end of the channel to the zygote."""
+    tls: Tls | None = None
 
 
 def run_spare(standby: Standby) -> int:
@@ -130,7 +134,7 @@ def run_spare(standby: Standby) -> int:
     # The channel's end tells of the zygote's; but not to a process that is stopped.
     processes.die_with_parent(die=True)
     try:
-        prepared = prepare(boot.config, standby.app)
+        prepared = prepare(boot.config, standby.app, standby.tls)
     except (AppError, OSError):  # a worker that is forked when one is needed says why
         processes.exit_now(1)
     errand = _wait_for_errand(standby)

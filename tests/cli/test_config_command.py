@@ -37,6 +37,17 @@ def test_the_table_shows_value_and_origin(capsys: pytest.CaptureFixture[str]) ->
     assert "secret" not in out
 
 
+@pytest.mark.parametrize("arguments", [(), ("--json",)])
+def test_a_secret_shows_only_that_it_is_there(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFORK_SSL_KEYFILE_PASSWORD", "open sesame")
+    assert main(["config", "shop:app", *arguments]) == 0
+    said = capsys.readouterr()
+    assert "sesame" not in said.out + said.err
+    assert "hidden" in said.out
+
+
 def test_workers_that_were_computed_say_how(capsys: pytest.CaptureFixture[str]) -> None:
     main(["config", "shop:app", "-w", "max"])
     row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("workers"))

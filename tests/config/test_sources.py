@@ -138,6 +138,12 @@ REFUSALS: list[tuple[Callable[[], Layer], type[PreforkError], str, str]] = [
         "accepted: a number from 1, max (one per CPU), max-1, 50%",
     ),
     (
+        lambda: read_platform({"FORWARDED_ALLOW_IPS": "proxy"}, 1),
+        ConfigError,
+        'FORWARDED_ALLOW_IPS "proxy": "proxy" is neither an address nor a network',
+        "accepted: addresses, networks such as 10.0.0.0/8, unix, *",
+    ),
+    (
         lambda: read_platform({"LISTEN_PID": "1", "LISTEN_FDS": "two"}, 1),
         ConfigError,
         'LISTEN_FDS "two": not a whole number',
@@ -188,8 +194,12 @@ def test_variables_that_are_not_ours_to_read_are_passed_over() -> None:
     ("environ", "given"),
     [
         ({}, {}),
-        ({"PORT": "", "WEB_CONCURRENCY": "", "LISTEN_FDS": ""}, {}),
+        ({"PORT": "", "WEB_CONCURRENCY": "", "LISTEN_FDS": "", "FORWARDED_ALLOW_IPS": ""}, {}),
         ({"PORT": "5000"}, {"port": Given(5000, "env PORT")}),
+        (
+            {"FORWARDED_ALLOW_IPS": "10.0.0.0/8,unix"},
+            {"forwarded-allow-ips": Given(("10.0.0.0/8", "unix"), "env FORWARDED_ALLOW_IPS")},
+        ),
         (
             {"LISTEN_PID": "77", "LISTEN_FDS": "2", "PORT": "5000"},
             {"bind": Given((Address("fd", fd=3), Address("fd", fd=4)), "env LISTEN_FDS")},
