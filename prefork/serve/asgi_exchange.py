@@ -13,6 +13,7 @@ from collections.abc import MutableMapping
 from sys import getrefcount
 from typing import TYPE_CHECKING, Any, cast
 
+from prefork.serve.asgi_extensions import EXTENSIONS, TrailerSection, check_body, send_extension
 from prefork.serve.exchange import JOIN_BYTES, UNKEPT, ClientDisconnectedError, Exchange, Phase
 from prefork.serve.http import HttpConnection
 from prefork.serve.response import CONTINUE, render_fields, render_status_line
@@ -46,6 +47,7 @@ class AsgiExchange(Exchange):
         "_service",
         "_unread_bytes",
         "_waiters",
+        "trailers",
     )
 
     def __init__(self, connection: HttpConnection, service: AsgiService) -> None:
@@ -58,6 +60,8 @@ class AsgiExchange(Exchange):
         self._disconnect_told = False
         self._first_step = False
         self._is_plain = False
+        self.trailers: TrailerSection | None = None
+        """The app has announced trailers."""
         self._receive = self.receive
         self._send = self.send
         self._scope: dict[str, Any] = {
@@ -67,7 +71,7 @@ class AsgiExchange(Exchange):
             "client": connection.client,
             "scheme": connection.scheme,
             "root_path": service.root_path,
-            "extensions": {},
+            "extensions": EXTENSIONS.copy(),
         }
 
     # From the connection.
@@ -151,6 +155,7 @@ class AsgiExchange(Exchange):
                     self._parts = []
                     self._unread_bytes = 0
                     self._disconnect_told = False
+                self.trailers = None
                 self._request_told = False
                 self.recycle()
                 self.connection.spare = self
@@ -212,8 +217,11 @@ class AsgiExchange(Exchange):
                 body = message.get("body", b"")
                 connection = self.connection
                 if len(body) == self._length <= JOIN_BYTES and not connection.service.says_close:
+                    data = (
+                        self._head + self.clock.tail + body
+                    )  # raises if it is not bytes, while a 500 can be sent
                     self.phase = _DONE
-                    self.emit(self._head + self.clock.tail + body)
+                    self.emit(data)
                     connection.finish(self)
                     return
             if self.phase is _AWAITED or self.phase is _DONE:
@@ -221,13 +229,17 @@ class AsgiExchange(Exchange):
                     f"unexpected ASGI message {kind!r}: the response is {self.phase.name.lower()}"
                 )
             body = message.get("body", b"")
+            if type(body) is not bytes:
+                body = check_body(body)
             last = not message.get("more_body", False)
+            if last and self.trailers is not None:
+                last = self.trailers.end_body(self)
             if len(body) > SLICE_BYTES:
                 await self._send_sliced(body, last=last)
                 return
             self._put(body, last=last)
             if self.connection.gate.is_shut and not last:
-                await self._wait_writable()
+                await self.wait_writable()
         elif kind == "http.response.start":
             if self.phase is not _AWAITED:
                 raise RuntimeError(f"unexpected ASGI message {kind!r}: the response has started")
@@ -237,10 +249,13 @@ class AsgiExchange(Exchange):
             )
             self.set_head(head, length, flags, status)
             self._is_plain = not flags and not self._no_body and self.keep_alive and self.version == "1.1"
+            if message.get("trailers"):
+                self.trailers = TrailerSection()
+                self._is_plain = False
             if not self._first_step:
                 self._service.loop.call_soon(self._put_late_head)
         else:
-            raise RuntimeError(f"unexpected ASGI message {kind!r}")
+            await send_extension(self, kind, message)
 
     def _put(self, body: bytes, *, last: bool) -> None:
         try:
@@ -260,9 +275,10 @@ class AsgiExchange(Exchange):
             end = at + SLICE_BYTES
             self._put(cast(bytes, view[at:end]), last=last and end >= len(view))
             if self.connection.gate.is_shut and not (last and end >= len(view)):
-                await self._wait_writable()
+                await self.wait_writable()
 
-    async def _wait_writable(self) -> None:
+    async def wait_writable(self) -> None:
+        """Return when the client has taken enough. Raises `ClientDisconnectedError`."""
         await self.connection.gate.wait_open()
         if self.gone:
             raise self.client_gone()
