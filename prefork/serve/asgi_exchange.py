@@ -45,6 +45,7 @@ class AsgiExchange(Exchange):
         "_scope",
         "_send",
         "_service",
+        "_task",
         "_unread_bytes",
         "_waiters",
         "trailers",
@@ -60,6 +61,7 @@ class AsgiExchange(Exchange):
         self._disconnect_told = False
         self._first_step = False
         self._is_plain = False
+        self._task: asyncio.Task[None] | None = None
         self.trailers: TrailerSection | None = None
         """The app has announced trailers."""
         self._receive = self.receive
@@ -91,7 +93,7 @@ class AsgiExchange(Exchange):
             scope["path"] = path
             scope["raw_path"] = raw_path
         self._first_step = True
-        service.stepper.start(self._run(scope))
+        service.stepper.start(self._run_abandonable(scope) if service.abandons else self._run(scope))
         self._first_step = False
         if self.phase is _HEAD:
             self._put_late_head()
@@ -114,6 +116,10 @@ class AsgiExchange(Exchange):
 
     def lose(self) -> None:
         self._wake()
+
+    def abandon(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
 
     def hang_up(self) -> None:
         self._wake()
@@ -159,6 +165,13 @@ class AsgiExchange(Exchange):
                 self._request_told = False
                 self.recycle()
                 self.connection.spare = self
+
+    async def _run_abandonable(self, scope: MutableMapping[str, Any]) -> None:
+        self._task = asyncio.current_task()
+        try:
+            await self._run(scope)
+        finally:
+            self._task = None
 
     def _fail(self, exc: BaseException | None) -> None:
         """The app raised, or returned without a complete response."""

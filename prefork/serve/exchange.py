@@ -119,6 +119,9 @@ class Exchange:
         """The client is gone: tell the app, wake whoever waits."""
         raise NotImplementedError
 
+    def abandon(self) -> None:
+        """The request has taken too long and `lose` comes next: end the app's work on it, where that can be done."""
+
     def hang_up(self) -> None:
         """The client will send nothing more but may still read the answer."""
         raise NotImplementedError

@@ -52,7 +52,10 @@ class HttpService:
         """A response has to ask `may_keep_alive` before it promises another."""
         self._connections: set[HttpConnection] = set()
         self._ticking: asyncio.TimerHandle | None = None
-        waits = [wait for wait in (settings.keep_alive_s, settings.header_timeout_s) if wait > 0]
+        self.abandons = settings.request_timeout_s > 0
+        """Requests may be given up."""
+        deadlines = (settings.keep_alive_s, settings.header_timeout_s, settings.request_timeout_s)
+        waits = [wait for wait in deadlines if wait > 0]
         self._tick_s = max(FASTEST_TICK_S, min(SLOWEST_TICK_S, *(w / TICKS_PER_DEADLINE for w in waits), 1.0))
         self._drained: list[asyncio.Future[None]] = []
         self._bad_input_at_s = -BAD_INPUT_EVERY_S

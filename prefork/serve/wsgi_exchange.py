@@ -107,7 +107,7 @@ class WsgiExchange(Exchange):
         elif self.phase is not _AWAITED:
             raise RuntimeError("start_response was called a second time without exc_info")
         code = status[:3]
-        if not (code.isdigit() and code.isascii() and code >= "100" and status[3:4] in ("", " ")):
+        if not (code.isdigit() and code.isascii() and code >= "200" and status[3:4] in ("", " ")):
             raise ValueError(f"not a status: {status!r}")
         if len(status) == 3:
             status += " "  # the space belongs to the line also without a reason (RFC 9112 §4)

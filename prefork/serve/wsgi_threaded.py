@@ -65,7 +65,7 @@ class ThreadedExchange(WsgiExchange):
         with self._change:
             self._flush_due = False
             outbox = self._outbox
-            while outbox and not connection.gate.is_shut:
+            while outbox and not connection.gate.is_shut and not self.gone:
                 data = outbox[0]
                 if isinstance(data, FileBody):
                     if not self._push_file(data):
