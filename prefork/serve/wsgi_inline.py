@@ -75,6 +75,7 @@ class InlineExchange(WsgiExchange):
     def _call_app(self) -> None:
         try:
             result = self._result = self.service.app(self.make_environ(), self._start_response)
+            self.service.catch_up()
             if type(result) is list or type(result) is tuple:
                 self._put_whole(result)
             elif type(result) is FileWrapper:
