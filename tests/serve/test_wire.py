@@ -92,6 +92,8 @@ REFUSED = {
     "star": (400, head(b"GET * HTTP/1.1", H)),
     "bad authority": (400, head(b"GET http://a@b/ HTTP/1.1", H)),
     "connect": (501, head(b"CONNECT a:443 HTTP/1.1", H)),
+    "unknown expectation": (417, head(POST, H, b"Expect: a-pony", b"Content-Length: 3") + b"abc"),
+    "two expectations": (417, head(POST, H, b"Expect: 100-continue, a-pony", b"Content-Length: 3") + b"abc"),
     "not http": (400, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"),
 }
 
@@ -119,9 +121,23 @@ def test_a_bad_request_is_refused_and_nothing_after_it_is_parsed(loop: str, case
         response = client.read_response()
         assert (response.status, response.get("connection")) == (status, "close")
         assert response.get("content-length") == str(len(response.body))
+        assert response.get("date") is not None
+        assert response.get("server") == "prefork"
         assert client.is_closed()
         assert served.ask(GET).status == 200
     assert [path for _, path, _ in app.seen] == ["/first", "/"]
+
+
+@pytest.mark.parametrize("lines", [[], [H, H], [H, b"X: " + b"x" * 9000], [H, b"Expect: a-pony"]])
+def test_a_head_request_that_is_refused_has_no_body(loop: str, lines: list[bytes]) -> None:
+    with serving(Recorder(), loop=loop) as served:
+        client = served.connect()
+        client.send(head(b"GET / HTTP/1.1", H) + head(b"HEAD / HTTP/1.1", *lines))
+        assert client.read_response().status == 200
+        response = client.read_response(b"HEAD")
+        assert response.status in (400, 417, 431)
+        assert response.get("content-length") not in (None, "0")
+        assert client.is_closed()
 
 
 @pytest.mark.parametrize("case", BROKEN_BODIES)
