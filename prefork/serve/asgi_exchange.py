@@ -230,9 +230,7 @@ class AsgiExchange(Exchange):
                 body = message.get("body", b"")
                 connection = self.connection
                 if len(body) == self._length <= JOIN_BYTES and not connection.service.says_close:
-                    data = (
-                        self._head + self.clock.tail + body
-                    )  # raises if it is not bytes, while a 500 can be sent
+                    data = self._head + self.clock.tail + body  # raises for text, while a 500 can be sent
                     self.phase = _DONE
                     self.emit(data)
                     connection.finish(self)

@@ -121,7 +121,10 @@ def test_without_a_minimum_rate_only_silence_ends_a_body(loop: str) -> None:
 
 @LOOPS
 @pytest.mark.usefixtures("grace")
-def test_a_client_that_is_held_back_by_the_app_is_not_slow(loop: str) -> None:
+def test_a_client_that_is_held_back_by_the_app_is_not_slow(
+    loop: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prefork.serve.deadlines.BODY_STALL_S", 0.4)
     release = asyncio.Event()
     size = 20_000_000
 
@@ -226,10 +229,13 @@ def test_a_client_that_takes_little_but_enough_is_never_cut(
         monkeypatch.setattr(served.service, "stall_s", 0.5)
         client = served.connect(receive_buffer_bytes=16384)
         client.send(GET)
+        wait_until(lambda: bool(served.service._connections))
+        (connection,) = served.service._connections
+        connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 400_000)
         for _ in range(100):
-            client.read_exactly(8192)
+            client.read_exactly(2048)
             served.run(asyncio.sleep(0.02))
-        client.read_until(b"x" * 100_000)
+        assert served.service.counters.connections == 1
 
 
 class Slow:
@@ -270,7 +276,7 @@ class Slow:
         if path == "/before":
             assert self.release.wait(DEADLINE_S)
         start_response("200 OK", [])
-        return self.parts() if path == "/part" else [b"whole"]
+        return self.parts() if path != "/" else [b"whole"]
 
     def parts(self) -> Iterator[bytes]:
         try:
@@ -322,14 +328,18 @@ def test_a_response_that_takes_too_long_is_cut(interface: str, loop: str) -> Non
 
 
 @LOOPS
-def test_a_thread_that_takes_too_long_is_left_alone_and_its_client_answered(loop: str) -> None:
+def test_a_thread_that_takes_too_long_is_left_alone_and_its_client_answered(
+    loop: str, caplog: pytest.LogCaptureFixture
+) -> None:
     slow = Slow()
     with serving(slow.wsgi, "wsgi-threads", loop, request_timeout_s=0.3) as served:
         client = served.connect()
         assert client.ask(GET.replace(b"/ ", b"/before ")).status == 504
-        assert client.is_closed()
         assert served.ask(GET).body == b"whole"
         slow.release.set()
+        wait_until(lambda: slow.ended == ["closed"])
+        assert client.is_closed()
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
 
 
 @LOOPS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import io
 import logging
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from prefork.serve.file_body import FileBody
 from tests.serve.serving import GET, HOST, Client, Served, serving, wait_until
 
 pytestmark = [
@@ -180,6 +182,30 @@ def test_a_slow_client_gets_everything_and_holds_up_nobody(interface: str, loop:
         assert client.read_exactly(BIG) == data
         assert client.ask(GET).body == data
     wait_closed(path)
+
+
+def test_a_stalled_client_costs_no_turns_of_the_loop(
+    interface: str, loop: str, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = 0
+    send_some = FileBody.send_some
+
+    def count(body: FileBody) -> bool:
+        nonlocal turns
+        turns += 1
+        return send_some(body)
+
+    monkeypatch.setattr(FileBody, "send_some", count)
+    path.write_bytes(make_bytes(BIG))
+    with serving(Files(path).app(interface), interface, loop) as served:
+        client = served.connect(receive_buffer_bytes=65536)
+        client.send(GET)
+        client.read_until(b"\r\n\r\n")
+        wait_until(lambda: turns > 0)
+        served.run(asyncio.sleep(0.3))
+        before = turns
+        served.run(asyncio.sleep(0.3))
+        assert turns - before < 3
 
 
 def test_a_client_that_leaves_frees_the_file(interface: str, loop: str, path: Path) -> None:
