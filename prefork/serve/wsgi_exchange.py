@@ -15,7 +15,7 @@ from prefork.serve.environ import Environ, FileWrapper, make_base_environ
 from prefork.serve.exchange import ClientDisconnectedError, Exchange, Phase
 from prefork.serve.file_body import FileBody, FilePart, clip_blocks, read_part
 from prefork.serve.http import HttpConnection
-from prefork.serve.response import CONTINUE, NO_LENGTH, render_text_fields
+from prefork.serve.response import CONTINUE, NO_LENGTH
 from prefork.serve.spool import Spool
 
 if TYPE_CHECKING:
@@ -106,13 +106,7 @@ class WsgiExchange(Exchange):
                 exc_info = None  # no ring of traceback and frame
         elif self.phase is not _AWAITED:
             raise RuntimeError("start_response was called a second time without exc_info")
-        code = status[:3]
-        if not (code.isdigit() and code.isascii() and code >= "200" and status[3:4] in ("", " ")):
-            raise ValueError(f"not a status: {status!r}")
-        if len(status) == 3:
-            status += " "  # the space belongs to the line also without a reason (RFC 9112 §4)
-        head, length, flags = render_text_fields(status, headers, self.service.header_kinds)
-        self.set_head(head, length, flags, int(code))
+        self.set_head(self.service.heads.render_text(status, headers))
         return self.write
 
     def write(self, data: bytes) -> None:
