@@ -43,7 +43,7 @@ class FilePart(NamedTuple):
 class FileBody:
     """`left_bytes` of a file for one transport; the caller keeps the descriptor open.
 
-    From the beginning to the end of it the transport's high-water mark is 0, afterwards `high_bytes`.
+    From the beginning to the end of it the transport counts any unsent byte as too many, afterwards `high_bytes`.
     """
 
     __slots__ = ("_at", "_fd", "_high_bytes", "_socket_fd", "_transport", "left_bytes", "size_bytes")
@@ -91,9 +91,12 @@ class FileBody:
         return True
 
     def _begin(self) -> None:
-        self._socket_fd = _find_plain_socket(self._transport)
-        if self.left_bytes and not self._transport.is_closing():
-            self._transport.set_write_buffer_limits(high=0)
+        transport = self._transport
+        self._socket_fd = _find_plain_socket(transport)
+        if self.left_bytes and not transport.is_closing():
+            # Plain transports pause above their mark, those of TLS at it: at 0 these would never go on.
+            is_tls = transport.get_extra_info("sslcontext") is not None
+            transport.set_write_buffer_limits(high=1 if is_tls else 0)
 
     def _give_block(self, size: int) -> None:
         block = os.pread(self._fd, min(self.left_bytes, size), self._at)

@@ -58,7 +58,8 @@ class ThreadedExchange(WsgiExchange):
             self._change.notify_all()
 
     def resume_writing(self) -> None:
-        self._flush()
+        # Not at once: transports of TLS call this from within our own calls, and the lock is held then.
+        self.service.loop.call_soon(self._flush, context=self.service.context)
 
     def _flush(self) -> None:
         connection = self.connection
