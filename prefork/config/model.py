@@ -68,6 +68,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """After a graceful stop was asked, keep accepting for so long, so that load balancers leave first."""
     keep_alive_s: float = 5.0
     header_timeout_s: float = 10.0
+    request_timeout_s: float = 0.0
+    """From a request's complete head to the end of its response. 0: no limit."""
+    min_body_rate_bytes: int = 240
+    """Per second; a client that sends its body more slowly is refused. 0: no limit."""
 
     # crashes
     min_uptime_s: float = 1.0

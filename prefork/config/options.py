@@ -208,6 +208,20 @@ OPTIONS: tuple[Option, ...] = (
         "How long a client may take to send the head of a request; 0: no limit.",
     ),
     Option(
+        "min-body-rate",
+        "min_body_rate_bytes",
+        kinds.SIZE,
+        "Time",
+        "Bytes a second of a body, on average after 10 s, or 408; 0: only silence of 60 s ends it.",
+    ),
+    Option(
+        "request-timeout",
+        "request_timeout_s",
+        kinds.DURATION,
+        "Time",
+        "From a request's head to the end of its answer, or 504; cannot interrupt WSGI code (--timeout can); 0: never.",
+    ),
+    Option(
         "settle",
         "settle_s",
         kinds.DURATION,

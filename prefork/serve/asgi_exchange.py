@@ -13,6 +13,7 @@ from collections.abc import MutableMapping
 from sys import getrefcount
 from typing import TYPE_CHECKING, Any, cast
 
+from prefork.serve.asgi_extensions import EXTENSIONS, TrailerSection, check_body, send_extension
 from prefork.serve.exchange import JOIN_BYTES, UNKEPT, ClientDisconnectedError, Exchange, Phase
 from prefork.serve.http import HttpConnection
 from prefork.serve.response import CONTINUE
@@ -44,8 +45,10 @@ class AsgiExchange(Exchange):
         "_scope",
         "_send",
         "_service",
+        "_task",
         "_unread_bytes",
         "_waiters",
+        "trailers",
     )
 
     def __init__(self, connection: HttpConnection, service: AsgiService) -> None:
@@ -58,6 +61,9 @@ class AsgiExchange(Exchange):
         self._disconnect_told = False
         self._first_step = False
         self._is_plain = False
+        self._task: asyncio.Task[None] | None = None
+        self.trailers: TrailerSection | None = None
+        """The app has announced trailers."""
         self._receive = self.receive
         self._send = self.send
         self._scope: dict[str, Any] = {
@@ -67,7 +73,7 @@ class AsgiExchange(Exchange):
             "client": connection.client,
             "scheme": connection.scheme,
             "root_path": service.root_path,
-            "extensions": {},
+            "extensions": EXTENSIONS.copy(),
             # Of each request; here already, because a dict that is copied whole need not grow.
             "http_version": "1.1",
             "method": "",
@@ -99,7 +105,7 @@ class AsgiExchange(Exchange):
             scope["path"] = path
             scope["raw_path"] = raw_path
         self._first_step = True
-        service.stepper.start(self._run(scope))
+        service.stepper.start(self._run_abandonable(scope) if service.abandons else self._run(scope))
         self._first_step = False
         if self.phase is _HEAD:
             self._put_late_head()
@@ -122,6 +128,10 @@ class AsgiExchange(Exchange):
 
     def lose(self) -> None:
         self._wake()
+
+    def abandon(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
 
     def hang_up(self) -> None:
         self._wake()
@@ -163,9 +173,17 @@ class AsgiExchange(Exchange):
                     self._parts = []
                     self._unread_bytes = 0
                     self._disconnect_told = False
+                self.trailers = None
                 self._request_told = False
                 self.recycle()
                 self.connection.spare = self
+
+    async def _run_abandonable(self, scope: MutableMapping[str, Any]) -> None:
+        self._task = asyncio.current_task()
+        try:
+            await self._run(scope)
+        finally:
+            self._task = None
 
     def _fail(self, exc: BaseException | None) -> None:
         """The app raised, or returned without a complete response."""
@@ -224,8 +242,9 @@ class AsgiExchange(Exchange):
                 body = message.get("body", b"")
                 connection = self.connection
                 if len(body) == self._length <= JOIN_BYTES and not connection.service.says_close:
+                    data = self._head + self.clock.tail + body  # raises for text, while a 500 can be sent
                     self.phase = _DONE
-                    self.emit(self._head + self.clock.tail + body)
+                    self.emit(data)
                     connection.finish(self)
                     return
             if self.phase is _AWAITED or self.phase is _DONE:
@@ -233,13 +252,17 @@ class AsgiExchange(Exchange):
                     f"unexpected ASGI message {kind!r}: the response is {self.phase.name.lower()}"
                 )
             body = message.get("body", b"")
+            if type(body) is not bytes:
+                body = check_body(body)
             last = not message.get("more_body", False)
+            if last and self.trailers is not None:
+                last = self.trailers.end_body(self)
             if len(body) > SLICE_BYTES:
                 await self._send_sliced(body, last=last)
                 return
             self._put(body, last=last)
             if self.connection.gate.is_shut and not last:
-                await self._wait_writable()
+                await self.wait_writable()
         elif kind == "http.response.start":
             if self.phase is not _AWAITED:
                 raise RuntimeError(f"unexpected ASGI message {kind!r}: the response has started")
@@ -247,10 +270,13 @@ class AsgiExchange(Exchange):
             self._is_plain = (
                 not self._flags and not self._no_body and self.keep_alive and self.version == "1.1"
             )
+            if message.get("trailers"):
+                self.trailers = TrailerSection()
+                self._is_plain = False
             if not self._first_step:
                 self._service.loop.call_soon(self._put_late_head)
         else:
-            raise RuntimeError(f"unexpected ASGI message {kind!r}")
+            await send_extension(self, kind, message)
 
     def _put(self, body: bytes, *, last: bool) -> None:
         try:
@@ -270,9 +296,10 @@ class AsgiExchange(Exchange):
             end = at + SLICE_BYTES
             self._put(cast(bytes, view[at:end]), last=last and end >= len(view))
             if self.connection.gate.is_shut and not (last and end >= len(view)):
-                await self._wait_writable()
+                await self.wait_writable()
 
-    async def _wait_writable(self) -> None:
+    async def wait_writable(self) -> None:
+        """Return when the client has taken enough. Raises `ClientDisconnectedError`."""
         await self.connection.gate.wait_open()
         if self.gone:
             raise self.client_gone()

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import socket
 import struct
 import termios
+
+_TCP_INFO_SIZE = 128
+_BYTES_ACKED, _BYTES_ACKED_AT = struct.Struct("=Q"), 120
+"""`tcpi_bytes_acked` in linux/tcp.h, the same on every machine."""
 
 Client = tuple[str, int] | None
 """Address and port; None on a unix socket, whose clients have neither."""
@@ -23,6 +28,17 @@ def name_ends(transport: asyncio.Transport) -> tuple[Client, Server]:
     if isinstance(own, bytes):  # an abstract unix socket
         own = own.decode("utf-8", "surrogateescape")
     return client, (own, None) if own else None
+
+
+def count_taken(transport: asyncio.Transport) -> int | None:
+    """How many bytes the client's side has acknowledged so far; None where the kernel does not say. See tcp(7)."""
+    sock = transport.get_extra_info("socket")
+    try:
+        answer: bytes = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_SIZE)
+        taken: int = _BYTES_ACKED.unpack_from(answer, _BYTES_ACKED_AT)[0]
+    except (OSError, AttributeError, struct.error):  # a unix socket, another system, a kernel before 4.1
+        return None
+    return taken
 
 
 def has_unread(transport: asyncio.Transport) -> bool:

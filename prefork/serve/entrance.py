@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from collections.abc import Callable
 
 from prefork.serve.door import Door, Stage
 from prefork.serve.ends import has_unread
@@ -69,6 +70,9 @@ class Entrance:
     def count_in(self, cells: Cells) -> None:
         self._service.count_in(cells)
         self.counters = self._service.counters
+
+    def hear_by(self, catch_up: Callable[[], None]) -> None:
+        self._service.hear_by(catch_up)
 
     def open_connection(self) -> asyncio.BaseProtocol:
         return Door(self)

@@ -102,7 +102,7 @@ def make_base_environ(connection: HttpConnection, settings: ServeSettings) -> En
         "wsgi.url_scheme": connection.scheme,
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": settings.threads > 1,
-        "wsgi.multiprocess": settings.multiprocess,
+        "wsgi.multiprocess": True,  # a reload has two workers even where there is one
         "wsgi.run_once": False,
         "wsgi.file_wrapper": FileWrapper,
         "wsgi.input_terminated": True,

@@ -119,6 +119,9 @@ class Exchange:
         """The client is gone: tell the app, wake whoever waits."""
         raise NotImplementedError
 
+    def abandon(self) -> None:
+        """The request has taken too long and `lose` comes next: end the app's work on it, where that can be done."""
+
     def hang_up(self) -> None:
         """The client will send nothing more but may still read the answer."""
         raise NotImplementedError
@@ -181,6 +184,59 @@ class Exchange:
         if self.phase is _HEAD and self._length == NO_LENGTH and not self._no_body:
             self._head += b"Content-Length: %d\r\n" % size
             self._length = size
+
+    def begin_file(self, size: int) -> int:
+        """The rest of the body is in a file that has `size` bytes: emit what comes before, return how many to send.
+
+        They go to the transport past this object; `end_file` follows. Raises ValueError if `Content-Length` is more.
+        """
+        length = self._length
+        if self.phase is _HEAD:
+            if length == NO_LENGTH:
+                if not self._no_body or self.method == "HEAD":
+                    self._head += b"Content-Length: %d\r\n" % size
+                    self._length = size
+            elif length > size and not self._no_body:
+                raise ValueError(f"Content-Length is {length}, the file has {size} bytes")
+            self._put_head(0, last=False)
+        if self._no_body:
+            return 0
+        if self._left == NO_LENGTH:
+            if self._chunked and size:
+                self.emit(b"%x\r\n" % size)
+            return size
+        if self._left > size:
+            raise ValueError(
+                f"the file is {self._left - size} bytes shorter than the Content-Length, {length}"
+            )
+        size = self._left
+        self._left = 0
+        return size
+
+    def end_file(self, size: int) -> None:
+        """Those `size` bytes were handed over: the response is complete."""
+        if self._chunked:
+            self.emit(b"\r\n0\r\n\r\n" if size else b"0\r\n\r\n")
+        self.phase = _DONE
+
+    def bytes_owed(self) -> int:
+        """What is missing of the body by its `Content-Length`; `NO_LENGTH` without one."""
+        return self._length if self.phase is _HEAD else self._left
+
+    def may_be_chunked(self) -> bool:
+        """Whether the body's length is neither said nor needed: so that trailers can follow it."""
+        return self.version == "1.1" and self._length == NO_LENGTH and not self._no_body
+
+    def end_chunks(self, trailers: bytes) -> None:
+        """End a chunked response with these rendered fields."""
+        self.emit(b"0\r\n%b\r\n" % trailers)
+        self.phase = _DONE
+
+    def fits_small(self, size: int) -> int:
+        """How much of a file of `size` bytes is the whole body, if it is little enough to go with the head; else -1."""
+        if self._length != NO_LENGTH:
+            size = min(size, self._length)
+        return size if self.phase is _HEAD and size <= JOIN_BYTES and not self._no_body else -1
 
     def put_head(self) -> None:
         """Emit the head now, the body to follow: the app is taking its time."""

@@ -28,6 +28,7 @@ from prefork.serve.service import IN_FLIGHT, REQUESTS
 from prefork.serve.write_gate import WriteGate
 
 if TYPE_CHECKING:
+    from prefork.serve.deadlines import Watch
     from prefork.serve.http_service import HttpService
 
 logger = logging.getLogger("prefork.worker")
@@ -63,9 +64,7 @@ class HttpConnection(asyncio.Protocol):
         "since",
         "spare",
         "transport",
-        "unwritten_bytes",
-        "watched",
-        "watched_bytes",
+        "watch",
     )
 
     transport: asyncio.Transport
@@ -91,10 +90,8 @@ class HttpConnection(asyncio.Protocol):
         self.dropping = False
         """The response is complete, the request's body is not."""
         self.reading_paused = False
-        self.watched: object = None
-        self.watched_bytes = 0
-        self.unwritten_bytes = 0
-        """What `deadlines` saw at its last look: whose body, how much of it, how much still to be sent."""
+        self.watch: Watch | None = None
+        """What `deadlines` saw at its last look, if it had a reason to look closely."""
         self._queue: deque[Exchange] = deque()
         self._feed: Feed = _discard
         self._eof = False
@@ -384,14 +381,22 @@ class HttpConnection(asyncio.Protocol):
         self.service.cells[IN_FLIGHT] -= 1
         exchange.lose()
         if phase is Phase.AWAITED or phase is Phase.HEAD:
-            self._send_refusal()
+            self._send_refusal(exchange.method)
         else:
             self.cut()
 
-    def _send_refusal(self) -> None:
+    def give_up(self, exchange: Exchange, status: int) -> None:
+        """The request being answered has taken too long: say `status` while that can be said, else cut."""
+        self._feed = _discard
+        self._refusal = status
+        exchange.abandon()
+        self._break_off(exchange)
+
+    def _send_refusal(self, method: str = "") -> None:
         status = self._refusal
         if status is not None and not self.transport.is_closing():
-            self.transport.write(render_refusal(status, self.service.clock))
+            with_body = (method or self.reader.parse_method()) != "HEAD"
+            self.transport.write(render_refusal(status, self.service.clock, with_body=with_body))
             self.end(linger=True)
 
     def _watch_head(self, grown_bytes: int) -> None:

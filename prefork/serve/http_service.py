@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from collections.abc import Callable
 from contextvars import copy_context
 
 from prefork.serve.clock import Clock
@@ -50,9 +51,13 @@ class HttpService:
         self.keeps_alive = settings.keep_alive_s > 0
         self.says_close = not self.keeps_alive
         """A response has to ask `may_keep_alive` before it promises another."""
+        self.catch_up: Callable[[], None] = _hear_nothing
         self._connections: set[HttpConnection] = set()
         self._ticking: asyncio.TimerHandle | None = None
-        waits = [wait for wait in (settings.keep_alive_s, settings.header_timeout_s) if wait > 0]
+        self.abandons = settings.request_timeout_s > 0
+        """Requests may be given up."""
+        deadlines = (settings.keep_alive_s, settings.header_timeout_s, settings.request_timeout_s)
+        waits = [wait for wait in deadlines if wait > 0]
         self._tick_s = max(FASTEST_TICK_S, min(SLOWEST_TICK_S, *(w / TICKS_PER_DEADLINE for w in waits), 1.0))
         self._drained: list[asyncio.Future[None]] = []
         self._bad_input_at_s = -BAD_INPUT_EVERY_S
@@ -72,6 +77,9 @@ class HttpService:
             self._draining_since = self.loop.time()
         self.draining = True
         self.says_close = True
+
+    def hear_by(self, catch_up: Callable[[], None]) -> None:
+        self.catch_up = catch_up
 
     async def wait_drained(self) -> None:
         while self.is_busy():
@@ -154,3 +162,7 @@ class HttpService:
         now = self.clock.now
         for connection in tuple(self._connections):
             check_deadlines(connection, now)
+
+
+def _hear_nothing() -> None:
+    """Stands in for the worker's ear where there is none."""

@@ -65,6 +65,9 @@ class ProtocolService:
     def drain(self) -> None:
         """Nothing to say to a protocol that we do not know: connections go on until they are closed."""
 
+    def hear_by(self, catch_up: Callable[[], None]) -> None:
+        pass  # nothing is promised to a client here
+
     async def wait_drained(self) -> None:
         while self._open:
             self._sweep()

@@ -125,6 +125,10 @@ class RequestReader:
         self._get_version = parser.get_http_version
         self._should_keep_alive = parser.should_keep_alive
 
+    def parse_method(self) -> str:
+        """The method of the request being read, or read last; any, if there is none."""
+        return self._get_method().decode("ascii")
+
     def close(self) -> None:
         """Let go of the parser, which holds this object by its callbacks."""
         self.exchange = None
@@ -183,6 +187,8 @@ class RequestReader:
             self._transfer = value if self._transfer is None else self._transfer + b"," + value
         elif lower == b"expect":
             self._wants_continue = value.lower() == b"100-continue"
+            if not self._wants_continue:
+                self._refuse(417, "Expect is not 100-continue")  # RFC 9110 §10.1.1
 
     def on_headers_complete(self) -> None:
         self.in_head = False

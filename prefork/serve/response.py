@@ -41,18 +41,20 @@ Head = tuple[bytes, int, int, bool]
 status never has a body (RFC 9112 §6.3)."""
 
 STATUS_LINES: dict[int, bytes] = {
-    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode("ascii") for status in HTTPStatus
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode("ascii")
+    for status in HTTPStatus
+    if status >= 200
 }
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 def render_status_line(status: int) -> bytes:
-    """The status line with the standard reason, or an empty one for a code without. Raises ValueError."""
+    """The status line of a final response, with the standard reason or none. Raises ValueError."""
     line = STATUS_LINES.get(status)
     if line is not None:
         return line
-    if type(status) is not int or not 100 <= status <= 999:
-        raise ValueError(f"status must be an int of three digits, not {status!r}")
+    if type(status) is not int or not 200 <= status <= 999:
+        raise ValueError(f"the status of a response is an int from 200 to 999, not {status!r}")
     return b"HTTP/1.1 %d \r\n" % status
 
 
@@ -95,7 +97,7 @@ class Heads:
                 if head is not None:
                     return head
         code = status[:3]
-        is_number = len(code) == 3 and code.isdigit() and code.isascii() and code >= "100"
+        is_number = len(code) == 3 and code.isdigit() and code.isascii() and code >= "200"
         if not is_number or status[3:4] not in ("", " "):
             raise ValueError(f"not a status: {status!r}")
         # The space belongs to the line also without a reason (RFC 9112 §4).
@@ -148,10 +150,13 @@ def render_fields(
                 flags |= HAS_DATE if kind == DATE else HAS_SERVER
         parts += (name, b": ", value, b"\r\n")
         lines += 1
-    head = b"".join(parts)
+    try:
+        head = b"".join(parts)
+    except TypeError:
+        raise TypeError(_name_culprit(fields, bytes)) from None
     # One CR and one LF per line are ours; any more came from the app.
     if head.count(b"\n") != lines or head.count(b"\r") != lines or b"\0" in head:
-        raise ValueError("a response header contains CR, LF or NUL")
+        raise ValueError(_name_culprit(fields, bytes))
     return head, length, flags
 
 
@@ -182,12 +187,18 @@ def render_text_fields(
                 continue
             else:
                 flags |= HAS_DATE if kind == DATE else HAS_SERVER
-        text += name + ": " + value + "\r\n"
+        try:
+            text += name + ": " + value + "\r\n"
+        except TypeError:
+            raise TypeError(_name_culprit(fields, str)) from None
         lines += 1
     # One CR and one LF per line are ours; any more came from the app.
     if text.count("\n") != lines or text.count("\r") != lines or "\0" in text:
-        raise ValueError("a response header contains CR, LF or NUL")
-    return text.encode("latin-1"), length, flags
+        raise ValueError(_name_culprit(fields, str))
+    try:
+        return text.encode("latin-1"), length, flags
+    except UnicodeEncodeError:
+        raise ValueError(_name_culprit(fields, str)) from None
 
 
 def render_refusal(status: int, clock: Clock, *, close: bool = True, with_body: bool = True) -> bytes:
@@ -199,7 +210,22 @@ def render_refusal(status: int, clock: Clock, *, close: bool = True, with_body: 
     return head + tail + (body if with_body else b"")
 
 
+def _name_culprit(fields: Iterable[tuple[Any, Any]], kind: type[Any]) -> str:
+    # Only now, once it is known that there is one: the usual response pays nothing for it.
+    for name, value in fields:
+        if not isinstance(value, kind):
+            return f"the value of response header {name!r} is {type(value).__name__}, not {kind.__name__}"
+        text = value if isinstance(value, str) else bytes(value).decode("latin-1")
+        if not text.isprintable() and set(text) & {"\r", "\n", "\0"}:
+            return f"response header {name!r} contains CR, LF or NUL: {value!r}"
+        if max(text, default="") > "\xff":
+            return f"response header {name!r} is not latin-1: {value!r}"
+    return "the status line contains CR, LF or NUL, or is not latin-1"
+
+
 def _classify(name: bytes) -> int:
+    if not isinstance(name, bytes):
+        raise TypeError(f"the name of a response header is bytes, not {type(name).__name__}: {name!r}")
     if not _TOKEN.fullmatch(name):
         raise ValueError(f"not a header name: {name!r}")
     return _KINDS.get(name.lower(), PLAIN)

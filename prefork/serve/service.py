@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from array import array
+from collections.abc import Callable
 from typing import Protocol
 
 CONNECTIONS, IN_FLIGHT, REQUESTS = range(3)
@@ -71,6 +72,11 @@ class Service(Protocol):
     def drain(self) -> None:
         """From now on every response says `Connection: close`; fresh and idle connections keep their normal
         keep-alive time to speak, and are answered if they do. May be called twice.
+        """
+
+    def hear_by(self, catch_up: Callable[[], None]) -> None:
+        """Call this after a call of the app's that held the loop and before promising its client anything: the order
+        to drain may have come meanwhile. It is cheap, and may call `drain`.
         """
 
     async def wait_drained(self) -> None:

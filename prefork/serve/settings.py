@@ -12,11 +12,12 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How one worker serves. Times in seconds, sizes in bytes; 0 for a limit means none."""
 
     threads: int = 1
-    multiprocess: bool = True
-    """WSGI's `wsgi.multiprocess`: more than one worker may call the app."""
     root_path: str = ""
     keep_alive_s: float = 5.0
     header_timeout_s: float = 10.0
+    request_timeout_s: float = 0.0
+    min_body_rate_bytes: int = 240
+    """Per second, of a request's body."""
     limit_request_line_bytes: int = 8190
     limit_request_fields: int = 100
     limit_request_field_size_bytes: int = 8190
@@ -34,10 +35,11 @@ def settings_of(config: Config) -> ServeSettings:
     """The part of the configuration that serving needs."""
     return ServeSettings(
         threads=config.threads,
-        multiprocess=config.workers > 1,
         root_path=config.root_path,
         keep_alive_s=config.keep_alive_s,
         header_timeout_s=config.header_timeout_s,
+        request_timeout_s=config.request_timeout_s,
+        min_body_rate_bytes=config.min_body_rate_bytes,
         limit_request_line_bytes=config.limit_request_line_bytes,
         limit_request_fields=config.limit_request_fields,
         limit_request_field_size_bytes=config.limit_request_field_size_bytes,

@@ -60,6 +60,9 @@ class StreamService:
     def drain(self) -> None:
         """Nothing to say to a protocol that we do not know: handlers go on until they end."""
 
+    def hear_by(self, catch_up: Callable[[], None]) -> None:
+        pass  # nothing is promised to a client here
+
     async def wait_drained(self) -> None:
         await self._idle.wait()
 

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import io
 import logging
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
-from prefork.serve.environ import Environ, make_base_environ
+from prefork.serve.environ import Environ, FileWrapper, make_base_environ
 from prefork.serve.exchange import ClientDisconnectedError, Exchange, Phase
+from prefork.serve.file_body import FileBody, FilePart, clip_blocks, read_part
 from prefork.serve.http import HttpConnection
-from prefork.serve.response import CONTINUE
+from prefork.serve.response import CONTINUE, NO_LENGTH
 from prefork.serve.spool import Spool
 
 if TYPE_CHECKING:
@@ -119,6 +121,24 @@ class WsgiExchange(Exchange):
             raise TypeError(f"a WSGI app yields bytes, not {type(chunk).__name__}")
         if chunk:
             self.put(chunk, last=False)
+
+    def put_small_file(self, part: FilePart) -> bool:
+        """Put a file that is little enough to go with the head, as the whole body; return whether it was."""
+        size = self.fits_small(part.size_bytes)
+        if size >= 0:
+            self.put(read_part(part, size), last=True)
+        return size >= 0
+
+    def open_file(self, part: FilePart) -> FileBody:
+        """Put what comes before a file, which is then the rest of the body."""
+        connection = self.connection
+        size = self.begin_file(part.size_bytes)
+        return FileBody(connection.transport, part, size, connection.service.write_high_bytes)
+
+    def iterate(self, result: Iterable[bytes]) -> Iterator[bytes]:
+        """The chunks of the app's iterable; of a file no more than `Content-Length` says."""
+        owed = self.bytes_owed() if type(result) is FileWrapper else NO_LENGTH
+        return iter(result) if owed == NO_LENGTH else clip_blocks(result, owed)
 
     def put_end(self) -> None:
         """The iterable is exhausted. Raises when that leaves the response incomplete."""

@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from prefork.serve.environ import FileWrapper
 from prefork.serve.exchange import UNKEPT, Phase
+from prefork.serve.file_body import FileBody, find_part
 from prefork.serve.http import HttpConnection
 from prefork.serve.spool import Spool
 from prefork.serve.wsgi_exchange import WsgiExchange, close_result
@@ -31,7 +32,7 @@ _AWAITED, _HEAD, _BODY, _DONE = Phase.AWAITED, Phase.HEAD, Phase.BODY, Phase.DON
 class InlineExchange(WsgiExchange):
     """One request at a time, in the service's lane."""
 
-    __slots__ = ("_backlog", "_context", "_iterator", "_result", "_start_response", "_unspooled")
+    __slots__ = ("_backlog", "_context", "_file", "_iterator", "_result", "_start_response", "_unspooled")
 
     def __init__(self, connection: HttpConnection, service: WsgiService) -> None:
         super().__init__(connection, service)
@@ -39,6 +40,7 @@ class InlineExchange(WsgiExchange):
         self._context: Context | None = None
         self._result: Any = None
         self._iterator: Iterator[bytes] | None = None
+        self._file: FileBody | None = None
         self._backlog: Spool | None = None
         """What `write()` gave too fast."""
         self._unspooled: IO[bytes] | None = None
@@ -58,14 +60,14 @@ class InlineExchange(WsgiExchange):
 
     def lose(self) -> None:
         iterator, self._iterator = self._iterator, None
-        if iterator is not None and self._context is not None:
+        if (iterator is not None or self._file is not None) and self._context is not None:
             self._context.run(self._end)
         self._drop_backlog()
 
     def resume_writing(self) -> None:
         if self._backlog is not None:
             self._flush_backlog()
-        elif self._iterator is not None:
+        elif self._iterator is not None or self._file is not None:
             self._next_turn()
 
     # The app's call.
@@ -73,14 +75,19 @@ class InlineExchange(WsgiExchange):
     def _call_app(self) -> None:
         try:
             result = self._result = self.service.app(self.make_environ(), self._start_response)
+            self.service.catch_up()
             if type(result) is list or type(result) is tuple:
                 self._put_whole(result)
+            elif type(result) is FileWrapper:
+                self._take_file(result)
             else:
                 self._iterator = iter(result)
         except BaseException as exc:  # noqa: BLE001 - also SystemExit: an app ends its request, never its worker
             self._fail(exc)
             return
-        if self._iterator is None:
+        if self._file is not None:
+            self._push_file()
+        elif self._iterator is None:
             self._finish()
             self._end()
         elif self._backlog is not None:
@@ -100,7 +107,9 @@ class InlineExchange(WsgiExchange):
         """Ask the app for more, until a chunk is worth a turn of the loop."""
         iterator = self._iterator
         if iterator is None:
-            return  # the client went while the turn was due
+            if self._file is not None:
+                self._push_file()
+            return  # or the client went while the turn was due
         turn_bytes = TURN_BYTES if type(self._result) is FileWrapper else 1
         try:
             for chunk in iterator:
@@ -117,6 +126,31 @@ class InlineExchange(WsgiExchange):
             self._fail(exc)
             return
         self._iterator = None
+        self._finish()
+        self._end()
+
+    def _take_file(self, result: FileWrapper) -> None:
+        """A file that is one for the kernel, too, goes past Python; any other is iterated over."""
+        part = None if self.phase is _AWAITED or self._backlog is not None else find_part(result.filelike)
+        if part is None:
+            self._iterator = self.iterate(result)
+        elif not self.put_small_file(part):
+            self._file = self.open_file(part)
+
+    def _push_file(self) -> None:
+        file = self._file
+        if file is None:
+            return
+        try:
+            if not file.send_some():
+                if not self.connection.gate.is_shut:
+                    self._next_turn()
+                return
+        except BaseException as exc:  # noqa: BLE001 - the app's file; whatever it is, it ends this request only
+            self._fail(exc)
+            return
+        self._file = None
+        self.end_file(file.size_bytes)
         self._finish()
         self._end()
 
@@ -140,6 +174,7 @@ class InlineExchange(WsgiExchange):
         """Nothing more is asked of the app: `close()`, and the lane is free."""
         result, self._result = self._result, None
         self._iterator = None
+        self._file = None
         if result is not None and type(result) is not list:
             close_result(result)
         self.close_input()

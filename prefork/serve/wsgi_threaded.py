@@ -12,7 +12,9 @@ from collections import deque
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
+from prefork.serve.environ import FileWrapper
 from prefork.serve.exchange import Phase
+from prefork.serve.file_body import FileBody, FilePart, find_part
 from prefork.serve.http import HttpConnection
 from prefork.serve.thread_pool import ThreadPool
 from prefork.serve.wsgi_exchange import WsgiExchange, close_result
@@ -29,16 +31,17 @@ _AWAITED, _DONE = Phase.AWAITED, Phase.DONE
 class ThreadedExchange(WsgiExchange):
     """One request; never used again, because its thread may still be closing when the next one comes."""
 
-    __slots__ = ("_ahead_bytes", "_change", "_flush_due", "_outbox", "_pool", "_said_all")
+    __slots__ = ("_ahead_bytes", "_change", "_file_failure", "_flush_due", "_outbox", "_pool", "_said_all")
 
     def __init__(self, connection: HttpConnection, service: WsgiService, pool: ThreadPool) -> None:
         super().__init__(connection, service)
         self._pool = pool
         self._change = threading.Condition(threading.Lock())
-        self._outbox: deque[bytes] = deque()
+        self._outbox: deque[bytes | FileBody] = deque()
         self._ahead_bytes = 0
         self._flush_due = False
         self._said_all = False
+        self._file_failure: OSError | None = None
 
     # On the loop's thread.
 
@@ -55,17 +58,23 @@ class ThreadedExchange(WsgiExchange):
             self._change.notify_all()
 
     def resume_writing(self) -> None:
-        self._flush()
+        # Not at once: transports of TLS call this from within our own calls, and the lock is held then.
+        self.service.loop.call_soon(self._flush, context=self.service.context)
 
     def _flush(self) -> None:
         connection = self.connection
         with self._change:
             self._flush_due = False
             outbox = self._outbox
-            while outbox and not connection.gate.is_shut:
-                data = outbox.popleft()
-                self._ahead_bytes -= len(data)
-                connection.transport.write(data)
+            while outbox and not connection.gate.is_shut and not self.gone:
+                data = outbox[0]
+                if isinstance(data, FileBody):
+                    if not self._push_file(data):
+                        break
+                else:
+                    self._ahead_bytes -= len(data)
+                    connection.transport.write(data)
+                outbox.popleft()
             if self._ahead_bytes <= AHEAD_BYTES // 2:
                 self._change.notify_all()
             finished = self._said_all and not outbox and not self.gone
@@ -73,6 +82,19 @@ class ThreadedExchange(WsgiExchange):
                 self._said_all = False
         if finished:
             connection.finish(self)
+
+    def _push_file(self, file: FileBody) -> bool:
+        """Whether the file is done with; its thread learns of a failure."""
+        try:
+            if not file.send_some():
+                if not self.connection.gate.is_shut:
+                    self._flush_due = True
+                    self.service.loop.call_soon(self._flush)
+                return False
+        except OSError as failure:
+            self._file_failure = failure
+        self._change.notify_all()
+        return True
 
     def _say_all(self) -> None:
         with self._change:
@@ -114,9 +136,33 @@ class ThreadedExchange(WsgiExchange):
         ):
             self.put(result[0], last=True)
             return
-        for chunk in result:
+        if type(result) is FileWrapper:
+            part = None if self.phase is _AWAITED else find_part(result.filelike)
+            if part is not None:
+                if not self.put_small_file(part):
+                    self._send_file(part)
+                return
+        for chunk in self.iterate(result):
             self.put_chunk(chunk)
         self.put_end()
+
+    def _send_file(self, part: FilePart) -> None:
+        """Have the loop send it; wait, so that the app closes the file only then."""
+        size = self.begin_file(part.size_bytes)
+        connection = self.connection
+        file = FileBody(connection.transport, part, size, connection.service.write_high_bytes)
+        with self._change:
+            self._outbox.append(file)
+        self.service.loop.call_soon_threadsafe(self._flush)
+        with self._change:
+            # No deadline here: as in `_hand_over`.
+            while file in self._outbox and not self.gone:
+                self._change.wait()
+        if self.gone:
+            raise self.client_gone()
+        if self._file_failure is not None:
+            raise self._file_failure
+        self.end_file(size)
 
     def write(self, data: bytes) -> None:
         self.put_chunk(data)

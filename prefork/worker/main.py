@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import socket
+from contextvars import copy_context
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -50,6 +51,8 @@ QUICK_STOP_S = 1.25
 """From an order to quit to the exit: less than the master's patience with it."""
 QUICK_HOOKS_S = 0.5
 """How much of that the app's shutdown hooks may take."""
+HEAR_EVERY_S = 0.001
+"""How often a loop that calls of the app's hold, one after the other, listens in between: it costs a system call."""
 LAST_S = 0.1
 """For a step of the end that no time was left for."""
 GC_THRESHOLD = 10_000
@@ -193,6 +196,8 @@ class Life:
         self._talker = Talker(self._loop, channel, self.who())
         self._recycling = Recycling(errand.boot.config, self._service.counters, self._talker.retire)
         self._farewell = Farewell(self._loop, self.who())
+        self._context = copy_context()
+        self._heard_at = 0.0
         self._gone_by = float("inf")
         """When this process shall have ended, in monotonic seconds."""
 
@@ -201,6 +206,7 @@ class Life:
         loop = self._loop
         app_side.plug_in(self._talker)
         loop.add_reader(self._channel.fileno(), self._hear)
+        self._service.hear_by(self._catch_up)
         loop.add_signal_handler(signal.SIGTERM, self._leave_alone, "SIGTERM")
         for number in (signal.SIGINT, signal.SIGQUIT):
             loop.add_signal_handler(number, self._orders.put_nowait, say.Quit())
@@ -332,12 +338,21 @@ class Life:
             elif isinstance(message, say.Unlisten):
                 self._acceptor.unlisten(message.number)
             elif isinstance(message, say.Deliver):
-                self._talker.hear(message)
+                self._loop.call_soon(self._talker.hear, message)  # never within a request of the app's
             elif isinstance(message, say.Drain | say.Quit):
+                self._service.drain()
                 self._orders.put_nowait(message)
+
+    def _catch_up(self) -> None:
+        """The app has held the loop: what did the master say meanwhile?"""
+        now = clock.monotonic()
+        if now - self._heard_at > HEAR_EVERY_S:
+            self._heard_at = now
+            self._context.run(self._hear)  # not in the context of a request
 
     def _orphaned(self) -> None:
         """EOF means the master died: drain, and let nobody linger on the port."""
+        self._heard_at = float("inf")
         logger.error("the master is gone, draining", extra=self.who())
         # The loop may be about to hang in the app: a watchdog outside of the interpreter ends us then.
         signals.exit_after(ORPHAN_DRAIN_S + 1.0)

@@ -320,6 +320,23 @@ def test_a_silent_connection_has_its_keep_alive_time_from_the_drain_and_no_more(
         assert_left(running, "stop", drained)
 
 
+def test_a_call_that_held_the_loop_while_we_stopped_says_that_it_was_the_last(
+    start: Start, tmp_path: Path
+) -> None:
+    fifo = tmp_path / "held"
+    os.mkfifo(fifo)
+    running = start("draining:wsgi", "--keep-alive", "60")
+    with Connection(running.address) as client:
+        assert not client.request().says_close()
+        client.send(GET.replace(b" / ", b" /held "))
+        release = wait_until(lambda: open_if_read(fifo), "the app to hold the loop")
+        running.signal(signal.SIGTERM)
+        running.wait_for_record("stopping")
+        os.close(release)
+        assert_last(client, client.read_response(), b"ok")
+        assert running.wait_exit() == 0
+
+
 # Playing.
 
 

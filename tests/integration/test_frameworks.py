@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +22,43 @@ FORM_BODY = (
     + UPLOAD
     + b"\r\n--xx--\r\n"
 )
+
+
+@pytest.mark.parametrize(
+    ("app", "options"),
+    [
+        ("flask_app:app", ()),
+        ("flask_app:app", ("--threads", "4")),
+        ("django_app:application", ()),
+        ("django_app:application", ("--threads", "4")),
+        ("django_app:asgi", ()),
+        ("starlette_app:app", ()),
+    ],
+    ids=["flask", "flask threads", "django", "django threads", "django asgi", "starlette"],
+)
+def test_files(start: Start, tmp_path: Path, app: str, options: tuple[str, ...]) -> None:
+    running = start(app, "--workers", "1", *options)
+    with Connection(running.address) as connection:
+        for size in (0, 10_000, 3_000_001):
+            data = random.Random(size).randbytes(size)
+            (tmp_path / "data.bin").write_bytes(data)
+            for _ in range(2):
+                response = connection.request("/file")
+                assert (response.status, response.header("content-length")) == (200, str(size))
+                assert response.body == data
+            head = connection.request("/file", method="HEAD")
+            assert (head.status, head.body) == (200, b"")
+        if "django" not in app:
+            part = connection.request("/file", head="Range: bytes=100-200099\r\n")
+            assert (part.status, part.body) == (206, data[100:200_100])
+            known = connection.request("/file", head=f"If-None-Match: {response.header('etag')}\r\n")
+            assert (known.status, known.body) in (
+                (304, b""),
+                (200, data),
+            )  # Starlette leaves that to StaticFiles
+    opened = Path(f"/proc/{running.workers[0].pid}/fd").iterdir()
+    assert [fd for fd in opened if fd.resolve().name == "data.bin"] == []
+    assert running.stop() == 0
 
 
 @pytest.mark.parametrize("options", [(), ("--threads", "4")], ids=["inline", "threads"])

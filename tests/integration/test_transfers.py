@@ -21,12 +21,23 @@ pytestmark = pytest.mark.timeout(120)
 
 @pytest.mark.parametrize(
     ("app", "options"),
-    [("download:app", ()), ("download:wsgi", ()), ("download:wsgi", ("--threads", "2"))],
-    ids=["asgi", "wsgi", "wsgi threads"],
+    [
+        ("download:app", ()),
+        ("download:wsgi", ()),
+        ("download:wsgi", ("--threads", "2")),
+        ("download:app_file", ()),
+        ("download:app_file", ("--loop", "asyncio")),
+        ("download:wsgi_file", ()),
+        ("download:wsgi_file", ("--threads", "2")),
+    ],
+    ids=["asgi", "wsgi", "wsgi threads", "path", "path asyncio", "file", "file threads"],
 )
 def test_a_download_that_stalls_arrives_whole_in_bounded_memory(
-    start: Start, app: str, options: tuple[str, ...]
+    start: Start, tmp_path: Path, app: str, options: tuple[str, ...]
 ) -> None:
+    with (tmp_path / "data.bin").open("wb") as file:
+        for number in range(TOTAL_BYTES // PIECE_BYTES if app.endswith("_file") else 0):
+            file.write(bytes([number % 251]) * PIECE_BYTES)
     running = start(app, *options)
     pid = running.workers[0].pid
     before = read_peak_bytes(pid)
@@ -40,6 +51,7 @@ def test_a_download_that_stalls_arrives_whole_in_bounded_memory(
         pieces = [bytes([number]) * PIECE_BYTES for number in range(251)]
         for number in range(TOTAL_BYTES // PIECE_BYTES):
             assert connection.read_exactly(PIECE_BYTES) == pieces[number % 251], f"piece {number}"
+    (tmp_path / "data.bin").unlink()  # pytest keeps directories
     assert read_peak_bytes(pid) - before < GROWTH_BYTES_AT_MOST
 
 

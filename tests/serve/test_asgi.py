@@ -115,7 +115,11 @@ def test_the_scope_is_exact(loop: str) -> None:
         "query_string": b"q=%20&r",
         "headers": [(b"host", b"test"), (b"x-two", b"b"), (b"x-two", b"c")],
         "state": {"pool": 7},
-        "extensions": {},
+        "extensions": {
+            "http.response.pathsend": {},
+            "http.response.trailers": {},
+            "http.response.early_hint": {},
+        },
     }
     assert type(first["client"][1]) is int
     assert (second["http_version"], second["method"], second["headers"]) == ("1.0", "OPTIONS", [])

@@ -45,6 +45,20 @@ class Recorder:
         await send({"type": "http.response.body", "body": b"ok " + scope["path"].encode()})
 
 
+@pytest.mark.parametrize("lines", [[], [H, H], [H, b"X: " + b"x" * 9000], [H, b"Expect: a-pony"]])
+def test_a_head_request_that_is_refused_has_no_body(loop: str, lines: list[bytes]) -> None:
+    with serving(Recorder(), loop=loop) as served:
+        client = served.connect()
+        client.send(head(b"GET / HTTP/1.1", H) + head(b"HEAD / HTTP/1.1", *lines))
+        assert client.read_response().status == 200
+        response = client.read_response(b"HEAD")
+        assert response.status in (400, 417, 431)
+        assert response.get("date") is not None
+        assert response.get("server") == "prefork"
+        assert response.get("content-length") not in (None, "0")
+        assert client.is_closed()
+
+
 def test_refusals_wait_for_the_answers_already_owed(loop: str) -> None:
     release = asyncio.Event()
 

@@ -141,6 +141,48 @@ def test_input_is_bounded_and_chunked_bodies_have_a_length(interface: str, loop:
         assert response.body == (b"%d " % size + body if size else b"none ")
 
 
+def test_wsgiref_validate_finds_nothing_whatever_the_method_and_framing(interface: str, loop: str) -> None:
+    @validator
+    def app(environ: Environ, start_response: Any) -> list[bytes]:
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+        body = environ["wsgi.input"].read(length)
+        start_response("200 OK", [*TEXT, ("Content-Length", str(len(body)))])
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+
+    with serving(app, interface, loop) as served:
+        client = served.connect()
+        assert client.ask(GET).status == 200
+        assert client.ask(GET.replace(b"GET", b"HEAD")).status == 200
+        assert client.ask(GET.replace(b"GET", b"DELETE")).status == 200
+        assert client.ask(post(b"abc", b"Content-Type: text/plain")).body == b"abc"
+        client.send(b"PUT / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n")
+        assert client.ask(b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n").body == b"abcde"
+        assert client.ask(b"GET / HTTP/1.0\r\n\r\n").status == 200
+
+
+@pytest.mark.parametrize("padding", [0, 300_000], ids=["memory", "file"])
+def test_input_reads_as_a_file_does(interface: str, loop: str, padding: int) -> None:
+    seen: list[Any] = []
+
+    def app(environ: Environ, start_response: Any) -> list[bytes]:
+        source = environ["wsgi.input"]
+        seen.extend(
+            [source.read(0), source.read(3), source.readline(2), source.readline(), source.readline(99)]
+        )
+        seen.extend([source.readlines(4), next(iter(source)), len(source.read(padding)), source.readlines()])
+        seen.extend([source.read(5), source.read(), source.readline(), source.readlines(), list(source)])
+        start_response("200 OK", TEXT)
+        return [b""]
+
+    body = b"one\ntwo three\nfour\nfive\nsix\nseven\n" + b"p" * padding + b"end\nlast"
+    with serving(app, interface, loop) as served:
+        assert served.ask(post(body)).status == 200
+    assert seen[:5] == [b"", b"one", b"\n", b"two three\n", b"four\n"]
+    assert seen[5:8] == [[b"five\n"], b"six\n", padding]
+    assert b"".join(seen[8]) == (b"seven\n" + b"p" * padding + b"end\nlast")[padding:]
+    assert seen[9:] == [b"", b"", b"", [], []]
+
+
 def test_one_chunk_gets_a_length_and_many_are_chunked(interface: str, loop: str) -> None:
     def app(environ: Environ, start_response: Any) -> Any:
         start_response("200 OK", TEXT)

@@ -41,6 +41,9 @@ class GreetingService:
     def drain(self) -> None:
         raise NotImplementedError
 
+    def hear_by(self, catch_up: object) -> None:
+        raise NotImplementedError
+
     async def wait_drained(self) -> None:
         raise NotImplementedError
 

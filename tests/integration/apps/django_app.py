@@ -1,10 +1,12 @@
 """A whole Django site in one file; `application` is WSGI, `asgi` ASGI."""
 
+from pathlib import Path
+
 import django
 from django.conf import settings
 from django.core.asgi import get_asgi_application
 from django.core.wsgi import get_wsgi_application
-from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
+from django.http import FileResponse, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.urls import path
 
 settings.configure(
@@ -29,6 +31,10 @@ def stream(request):
     return StreamingHttpResponse(f"line {number}\n" for number in range(100))
 
 
+def send_file(request):
+    return FileResponse(Path("data.bin").open("rb"))
+
+
 def boom(request):
     raise ValueError("boom")
 
@@ -38,6 +44,7 @@ urlpatterns = [
     path("form", echo_form),
     path("query/<str:word>", echo_query),
     path("stream", stream),
+    path("file", send_file),
     path("boom", boom),
 ]
 

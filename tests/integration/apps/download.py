@@ -1,6 +1,9 @@
-"""$DOWNLOAD_MB megabytes (200), in pieces of 64 KB; the byte at position n is n // 65536 % 251. Over ASGI and WSGI."""
+"""$DOWNLOAD_MB megabytes (200), in pieces of 64 KB; the byte at position n is n // 65536 % 251. Over ASGI and WSGI,
+and the same from `data.bin` in the current directory.
+"""
 
 import os
+from pathlib import Path
 
 PIECE = 65536
 PIECES = int(os.environ.get("DOWNLOAD_MB", "200")) * 16
@@ -23,3 +26,15 @@ async def app(scope, receive, send):
 def wsgi(environ, start_response):
     start_response("200 OK", [("Content-Length", str(PIECES * PIECE)), ("X-Pid", str(os.getpid()))])
     return (TABLE[number % 251] for number in range(PIECES))
+
+
+async def app_file(scope, receive, send):
+    if scope["type"] != "http":
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.pathsend", "path": str(Path("data.bin").resolve())})
+
+
+def wsgi_file(environ, start_response):
+    start_response("200 OK", [])
+    return environ["wsgi.file_wrapper"](Path("data.bin").open("rb"))

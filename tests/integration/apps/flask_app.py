@@ -1,6 +1,8 @@
 """Flask as its quickstart has it: routes, JSON, a form, a session cookie, a streamed response, an error page."""
 
-from flask import Flask, Response, jsonify, request, session
+from pathlib import Path
+
+from flask import Flask, Response, jsonify, request, send_file, session
 
 app = Flask(__name__)
 app.secret_key = "only a test"
@@ -35,6 +37,11 @@ def stream():
 @app.get("/url")
 def url():
     return request.url
+
+
+@app.get("/file")
+def file():
+    return send_file(Path("data.bin").resolve(), conditional=True)
 
 
 @app.get("/boom")

@@ -1,10 +1,11 @@
 """Starlette with lifespan state, a form, streaming, a background task and an error page."""
 
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
-from starlette.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 
 done = []
@@ -35,6 +36,10 @@ async def background(request):
     return PlainTextResponse(str(len(done)), background=BackgroundTask(done.append, 1))
 
 
+async def file(request):
+    return FileResponse(Path("data.bin").resolve())
+
+
 async def boom(request):
     raise ValueError("boom")
 
@@ -46,6 +51,7 @@ app = Starlette(
         Route("/json", echo_json, methods=["POST"]),
         Route("/stream", stream),
         Route("/background", background),
+        Route("/file", file),
         Route("/boom", boom),
     ],
 )
