@@ -16,6 +16,7 @@ LoopChoice = Literal["auto", "uvloop", "asyncio"]
 PreloadChoice = Literal["auto", "always", "never"]
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 LogFormat = Literal["auto", "text", "json"]
+WebSocketDrain = Literal["close", "wait"]
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -106,6 +107,17 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """0: no limit."""
     server_header: bool = True
     date_header: bool = True
+
+    # WebSocket
+    ws_max_size_bytes: int = 16 * 1024 * 1024
+    """Of a message, put together and inflated. 0: no limit."""
+    ws_ping_interval_s: float = 20.0
+    """0: no pings."""
+    ws_ping_timeout_s: float = 20.0
+    """A client that says nothing for so long after a ping is gone. 0: it may be silent for ever."""
+    ws_per_message_deflate: bool = True
+    drain_websockets: WebSocketDrain = "close"
+    """What a worker that drains does with its open WebSockets: close them with 1012, or wait for their end."""
 
     # process
     user: str | None = None

@@ -210,6 +210,14 @@ class HttpConnection(asyncio.Protocol):
         self._feed = _discard
         self.transport.abort()
 
+    def leave(self) -> bytes:
+        """Give the transport up to another protocol; return what was read and not parsed."""
+        self._feed = _discard
+        self.exchange = self.spare = None
+        self.reader.close()
+        self.service.release(self)
+        return self._unparsed
+
     def is_hung_up(self) -> bool:
         """Whether the client has ended its side: gone, or only done with asking."""
         return self._eof
@@ -309,9 +317,15 @@ class HttpConnection(asyncio.Protocol):
     def _stop_parsing(self, stop: Exception, data: bytes) -> None:
         reader = self.reader
         if isinstance(stop, httptools.HttpParserUpgrade):
+            rest = data[stop.args[0] :]
+            granted = self.service.grant_upgrade(self, self._queue[-1])
+            if granted is not None:
+                self._queue[-1] = granted
+                self._feed = granted.keep
+                granted.keep(rest)
+                return
             reader.resume_after_upgrade()
             self._feed = reader.parser.feed_data
-            rest = data[stop.args[0] :]
             if rest:
                 try:
                     self._feed(rest)
