@@ -21,12 +21,19 @@ from websockets.exceptions import ProtocolError
 from websockets.frames import Close, Frame, Opcode
 
 from prefork.serve.ends import has_unread
+from prefork.serve.websocket_frames import (
+    BINARY,
+    LONGEST_SHORT,
+    MASKED,
+    PING,
+    PONG,
+    SHORTEST_HEAD,
+    TEXT,
+    apply_mask,
+    measure_frame,
+    render_head,
+)
 from prefork.serve.websocket_wire import Wire
-
-try:
-    from websockets.speedups import apply_mask
-except ImportError:  # a platform without the compiled part
-    from websockets.utils import apply_mask
 
 if TYPE_CHECKING:
     from prefork.serve.http import HttpConnection
@@ -42,13 +49,6 @@ CLOSE_S = 10.0
 LINGER_S = 2.0
 """How long a half-closed connection waits for the client's end of file."""
 GONE, TOO_BIG, NO_TEXT, FAILED = 1006, 1009, 1007, 1011
-
-_TEXT, _BINARY = 0x81, 0x82
-_MASKED = 0x80
-_SHORTEST_HEAD = 6
-_LONGEST_SHORT = 125
-_PING = b"\x89\x00"
-_PONG = 0x8A
 
 
 class Stage(enum.Enum):
@@ -168,14 +168,7 @@ class WebSocketConnection(asyncio.Protocol):
                 self._wire.send_binary(data)
             self._flush()
             return
-        first = _TEXT if opcode is Opcode.TEXT else _BINARY
-        if size <= _LONGEST_SHORT:
-            self.transport.write(bytes((first, size)) + data)
-            return
-        if size <= 0xFFFF:
-            head = b"%c\x7e%b" % (first, size.to_bytes(2, "big"))
-        else:
-            head = b"%c\x7f%b" % (first, size.to_bytes(8, "big"))
+        head = render_head(TEXT if opcode is Opcode.TEXT else BINARY, size)
         if size <= JOIN_BYTES:
             self.transport.write(head + data)
         else:
@@ -261,7 +254,7 @@ class WebSocketConnection(asyncio.Protocol):
                 self.is_pinged = True
                 self.has_spoken = False
                 self.since = now
-                self.transport.write(_PING)
+                self.transport.write(PING)
         elif self.has_spoken:  # by a pong, or by what would have kept one waiting
             self.is_pinged = False
             self.since = now
@@ -288,20 +281,20 @@ class WebSocketConnection(asyncio.Protocol):
                 self._left_bytes -= len(frame)
                 self._read(frame)
                 continue
-            first, length = data[at], data[at + 1] ^ _MASKED if at + 1 < size else _MASKED
-            end = at + _SHORTEST_HEAD + length
+            first, length = data[at], data[at + 1] ^ MASKED if at + 1 < size else MASKED
+            end = at + SHORTEST_HEAD + length
             if (
-                _TEXT <= first <= _BINARY
-                and length <= _LONGEST_SHORT
+                TEXT <= first <= BINARY
+                and length <= LONGEST_SHORT
                 and end <= size
                 and self._message is None
                 and not 0 < self._limit_bytes < length
             ):
-                payload = apply_mask(data[at + _SHORTEST_HEAD : end], data[at + 2 : at + _SHORTEST_HEAD])
+                payload = apply_mask(data[at + SHORTEST_HEAD : end], data[at + 2 : at + SHORTEST_HEAD])
                 at = end
-                self._deliver(payload, is_text=first == _TEXT)
+                self._deliver(payload, is_text=first == TEXT)
                 continue
-            whole = _measure_frame(data, at)
+            whole = measure_frame(data, at)
             if not whole:
                 self._head = data[at:]
                 return
@@ -354,7 +347,7 @@ class WebSocketConnection(asyncio.Protocol):
     def _flush(self) -> None:
         """Write what the package wants to be written."""
         for data in self._wire.data_to_send():
-            if data and data[0] == _PONG and self.gate.is_shut:
+            if data and data[0] == PONG and self.gate.is_shut:
                 self._owed_pong = data
             elif data:  # an empty one asks for the half-close, which `_finish` and `_give_up` do
                 self.transport.write(data)
@@ -405,22 +398,3 @@ class WebSocketConnection(asyncio.Protocol):
             close = cast(Close, self._wire.close_sent)
             code, reason = close.code, close.reason
         self._exchange.end(code, reason)
-
-
-def _measure_frame(data: bytes, at: int) -> int:
-    """How long the frame that begins there is, with its head; 0 if that is not to be seen yet (RFC 6455 §5.2)."""
-    known = len(data) - at
-    if known < 2:
-        return 0
-    second = data[at + 1]
-    length = second & 0x7F
-    head = 2
-    if length == 126:
-        head = 4
-    elif length == 127:
-        head = 10
-    if known < head:
-        return 0
-    if head > 2:
-        length = int.from_bytes(data[at + 2 : at + head], "big")
-    return head + (4 if second & _MASKED else 0) + length
