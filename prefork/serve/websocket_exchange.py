@@ -124,7 +124,7 @@ class WebSocketExchange(Exchange):
     def end(self, code: int, reason: str) -> None:
         """Nothing more will come. Only the first time counts."""
         if self._ending is None:
-            self._ending = (code, reason)
+            self._ending = (int(code), reason)  # the package's is an enum member
             self._wake()
 
     def is_waiting(self) -> bool:

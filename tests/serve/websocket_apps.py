@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 Message = dict[str, Any]
@@ -31,8 +32,10 @@ class Echo:
         while (message := await receive())["type"] == "websocket.receive":
             kind = "text" if message.get("text") is not None else "bytes"
             self.received.append(message[kind])
-            await send({"type": "websocket.send", kind: message[kind]})
+            with suppress(OSError):  # it has closed behind this message; receive will say so
+                await send({"type": "websocket.send", kind: message[kind]})
         assert message.keys() == {"type", "code", "reason"}
+        assert (type(message["code"]), type(message["reason"])) == (int, str)
         self.ends.append((message["code"], message["reason"]))
 
 
