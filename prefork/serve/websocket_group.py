@@ -91,7 +91,7 @@ class WebSocketGroup:
     def cut(self) -> None:
         """Close them now, whatever they are doing."""
         if self.members:
-            logger.warning("WebSockets cut connections=%d", len(self.members))
+            logger.warning("WebSockets cut", extra={"connections": len(self.members)})
         for socket in tuple(self.members):
             socket.cut(SERVICE_RESTART, RESTART_REASON)
 

@@ -320,7 +320,7 @@ def test_silent_clients_are_pinged_and_closed_when_they_do_not_answer(loop: str)
 @pytest.mark.parametrize(
     "settings", [{"ws_ping_interval_s": 0.0}, {"ws_ping_interval_s": 0.1, "ws_ping_timeout_s": 0.0}]
 )
-def test_pings_can_be_turned_off(loop: str, settings: dict[str, float]) -> None:
+def test_pings_can_be_turned_off(loop: str, settings: dict[str, Any]) -> None:
     with serving(Echo(), loop=loop, keep_alive_s=0.2, header_timeout_s=0.2, **settings) as served:
         socket = open_socket(served)
         socket.client.sock.settimeout(1.0)

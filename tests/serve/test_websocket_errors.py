@@ -446,12 +446,12 @@ def test_good_frames_come_through_whole_however_they_are_cut(loop: str, seed: in
     with serving(app, loop=loop) as served:
         socket = open_socket(served)
         at = 0
-        echoed = []
+        echoed: list[bytes] = []
         while at < len(wire) or len(echoed) < len(messages):
             step = rng.choice((1, 2, 6, 100, 5000, 100_000))
             socket.client.send(bytes(wire[at : at + step]))
             at += step
             while len(app.received) > len(echoed) or (at >= len(wire) and len(echoed) < len(messages)):
-                if (frame := socket.read()).opcode == BINARY:
-                    echoed.append(frame.data)
+                if (answer := socket.read()).opcode == BINARY:
+                    echoed.append(answer.data)
         assert echoed == messages

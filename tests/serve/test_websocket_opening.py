@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from prefork.serve.asgi import AsgiService
 from tests.serve.serving import GET, serving, wait_until
 from tests.serve.websocket_apps import Echo, Message, Receive, Send, accept, websocket
 from tests.serve.websocket_client import (
@@ -28,7 +29,8 @@ pytestmark = pytest.mark.parametrize("loop", LOOPS)
 def test_the_scope_is_typed_as_asgi_has_it(loop: str) -> None:
     app = Echo()
     with serving(app, loop=loop, root_path="/api") as served:
-        served.service.state["db"] = "connected"
+        state = cast(AsgiService, served.service).state
+        state["db"] = "connected"
         client = served.connect()
         own = client.sock.getsockname()
         lines = (b"Sec-WebSocket-Protocol: chat, superchat", b"X-Thing: 1", b"Sec-WebSocket-Protocol: third")
@@ -53,7 +55,7 @@ def test_the_scope_is_typed_as_asgi_has_it(loop: str) -> None:
         }
         assert headers[0] == (b"host", b"test")
         assert (b"x-thing", b"1") in headers
-        assert scope["state"] is not served.service.state
+        assert scope["state"] is not state
         socket.close()
 
 
@@ -109,7 +111,7 @@ def test_a_bad_handshake_is_refused_and_never_reaches_the_app(
     app = Echo()
     with caplog.at_level(logging.INFO), serving(app, loop=loop) as served:
         client = served.connect()
-        client.send(handshake(**changed) + render(TEXT, b"early"))  # type: ignore[arg-type]
+        client.send(handshake(**changed) + render(TEXT, b"early"))
         response = client.read_response()
         assert (response.status, response.all("connection")[-1]) == (status, "close")
         assert response.get("sec-websocket-version") == ("13" if status == 426 else None)
@@ -156,7 +158,7 @@ def test_tokens_are_found_in_lists_and_in_any_case(loop: str, upgrade: bytes, co
 def test_what_asks_for_no_websocket_is_plain_http(loop: str, changed: dict[str, bytes]) -> None:
     app = Echo()
     with serving(app, loop=loop) as served:
-        assert served.ask(handshake(**changed)).body == b"plain"  # type: ignore[arg-type]
+        assert served.ask(handshake(**changed)).body == b"plain"
     assert app.scopes == []
 
 

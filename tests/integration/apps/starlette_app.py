@@ -1,11 +1,11 @@
-"""Starlette with lifespan state, a form, streaming, a background task and an error page."""
+"""Starlette with lifespan state, a WebSocket, a form, streaming, a background task and an error page."""
 
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.responses import JSONResponse, PlainTextResponse, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 
 done = []
 
@@ -39,6 +39,16 @@ async def boom(request):
     raise ValueError("boom")
 
 
+async def socket(websocket):
+    if "token" not in websocket.query_params:
+        await websocket.send_denial_response(PlainTextResponse("no token", status_code=401))
+        return
+    await websocket.accept(subprotocol=websocket.scope["subprotocols"][0], headers=[(b"x-app", b"starlette")])
+    async for text in websocket.iter_text():
+        await websocket.send_json({"text": text, "greeting": websocket.state.greeting})
+    done.append("socket")
+
+
 app = Starlette(
     lifespan=lifespan,
     routes=[
@@ -47,5 +57,6 @@ app = Starlette(
         Route("/stream", stream),
         Route("/background", background),
         Route("/boom", boom),
+        WebSocketRoute("/socket", socket),
     ],
 )
