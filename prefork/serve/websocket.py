@@ -1,9 +1,7 @@
 """One open WebSocket: frames in, messages to the exchange; messages out; and how it ends.
 
 It takes over the transport of an `HttpConnection` when the app has accepted. The `websockets` package reads frames,
-but for the plainest kind (whole, short, not compressed), which is unmasked here: that is nearly every message of
-a busy socket, and costs a tenth. It never calls the app and arms no timers: its group looks at it at the service's
-tick.
+but for the plainest kind (whole and short), which is unmasked here: that is nearly every message of
 
 Both directions are bounded: past what the app has not received, reading stops; past what the client has not read,
 the app's `send` waits at the gate, and of the pongs owed only the last is kept (RFC 6455 §5.5.3).
@@ -15,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import zlib
 from typing import TYPE_CHECKING, cast
 
 from websockets.exceptions import ProtocolError
@@ -23,9 +22,9 @@ from websockets.frames import Close, Frame, Opcode
 from prefork.serve.ends import has_unread
 from prefork.serve.websocket_frames import (
     BINARY,
+    DEFLATED,
     LONGEST_SHORT,
     MASKED,
-    PING,
     PONG,
     SHORTEST_HEAD,
     TEXT,
@@ -33,7 +32,7 @@ from prefork.serve.websocket_frames import (
     measure_frame,
     render_head,
 )
-from prefork.serve.websocket_wire import Wire
+from prefork.serve.websocket_wire import LazyDeflate, Wire
 
 if TYPE_CHECKING:
     from prefork.serve.http import HttpConnection
@@ -44,11 +43,8 @@ DEFLATE_FROM_BYTES = 128
 """A shorter message is sent as it is: compressing it saves less than it costs."""
 JOIN_BYTES = 65536
 """A message up to so long is copied behind its frame's head, to be one write."""
-CLOSE_S = 10.0
-"""How long the client may take to answer a Close, or to take what is still to be sent."""
-LINGER_S = 2.0
-"""How long a half-closed connection waits for the client's end of file."""
-GONE, TOO_BIG, NO_TEXT, FAILED = 1006, 1009, 1007, 1011
+GONE, BROKEN, NO_TEXT, TOO_BIG, FAILED = 1006, 1002, 1007, 1009, 1011
+"""Close codes; the first is for the app only (RFC 6455 §7.4.1)."""
 
 
 class Stage(enum.Enum):
@@ -67,25 +63,25 @@ class WebSocketConnection(asyncio.Protocol):
 
     __slots__ = (
         "_exchange",
-        "_group",
         "_head",
         "_held",
+        "_inflater",
         "_left_bytes",
         "_limit_bytes",
         "_message",
         "_message_is_text",
-        "_moved_at",
         "_owed_pong",
-        "_unwritten_bytes",
         "_wire",
-        "deflates",
         "gate",
+        "group",
         "has_spoken",
         "is_pinged",
+        "moved_at",
         "reading_paused",
         "since",
         "stage",
         "transport",
+        "unwritten_bytes",
     )
 
     def __init__(
@@ -93,19 +89,20 @@ class WebSocketConnection(asyncio.Protocol):
     ) -> None:
         self._exchange = exchange
         self._wire = wire
-        self._group = group
+        self.group = group
         self._limit_bytes = group.max_size_bytes
         self.transport: asyncio.Transport = connection.transport
         self.gate = connection.gate
-        self.deflates = bool(wire.extensions)
+        self._inflater = wire.find_inflater()
         self.stage = Stage.OPEN
         self.reading_paused = connection.reading_paused
         self.has_spoken = False
         """Something came since the last ping."""
         self.is_pinged = False
-        self.since = self._moved_at = group.clock.now
-        """When it was pinged, or last known to be alive; when its Close was sent."""
-        self._unwritten_bytes = 0
+        self.since = self.moved_at = group.clock.now
+        """When it was pinged, or last known to be alive, or its Close was sent; when its client last took something."""
+        self.unwritten_bytes = 0
+        """What its deadlines saw at their last look."""
         self._owed_pong = b""
         self._held = b""
         """Read, but more than the app takes at the moment."""
@@ -136,7 +133,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._held = b""
         self.gate.open()
         self._wire.dismantle()
-        self._group.discard(self)
+        self.group.discard(self)
 
     def pause_writing(self) -> None:
         self.gate.shut()
@@ -152,7 +149,7 @@ class WebSocketConnection(asyncio.Protocol):
     def take_over(self, early: bytes) -> None:
         """The transport is ours; `early` is what the client sent behind its handshake."""
         self.transport.set_protocol(self)
-        self._group.add(self)
+        self.group.add(self)
         if early:
             self._take(early)
         if self.reading_paused and not self._held:
@@ -161,7 +158,7 @@ class WebSocketConnection(asyncio.Protocol):
     def put(self, opcode: Opcode, data: bytes) -> None:
         """Send a message; the caller then waits while the gate is shut."""
         size = len(data)
-        if self.deflates and size >= DEFLATE_FROM_BYTES:
+        if self._inflater is not None and size >= DEFLATE_FROM_BYTES:
             if opcode is Opcode.TEXT:
                 self._wire.send_text(data)
             else:
@@ -188,7 +185,7 @@ class WebSocketConnection(asyncio.Protocol):
                 f"close code {code} with a reason of {len(reason)} characters: {error}"
             ) from None
         self.stage = Stage.CLOSING
-        self.since = self._group.clock.now
+        self.since = self.group.clock.now
         self._flush()
 
     def resume(self) -> None:
@@ -226,41 +223,6 @@ class WebSocketConnection(asyncio.Protocol):
         else:
             self.transport.close()
 
-    def look(self, now: float) -> None:
-        """Judge its deadlines; `now` in seconds of the loop's clock."""
-        unwritten = self.transport.get_write_buffer_size()
-        if unwritten != self._unwritten_bytes:
-            self._unwritten_bytes = unwritten
-            self._moved_at = now
-        stalled_s = now - self._moved_at if unwritten else 0.0
-        if self.stage is not Stage.OPEN:
-            limit_s = LINGER_S if self.stage is Stage.LINGERING else CLOSE_S
-            if now - max(self.since, self._moved_at) > limit_s:
-                self.transport.abort()
-        elif unwritten:
-            if stalled_s > self._group.stall_s:
-                self.transport.abort()
-        elif self.reading_paused:
-            self.is_pinged = False  # an answer would not be seen; it is the app that we wait for
-            self.since = now
-        else:
-            self._see_to_pings(now)
-
-    def _see_to_pings(self, now: float) -> None:
-        group = self._group
-        waited_s = now - self.since
-        if not self.is_pinged:
-            if 0 < group.ping_interval_s <= waited_s:
-                self.is_pinged = True
-                self.has_spoken = False
-                self.since = now
-                self.transport.write(PING)
-        elif self.has_spoken:  # by a pong, or by what would have kept one waiting
-            self.is_pinged = False
-            self.since = now
-        elif 0 < group.ping_timeout_s < waited_s and not has_unread(self.transport):
-            self._fail(FAILED, "keepalive ping timeout")
-
     # Frames in.
 
     def _take(self, data: bytes) -> None:
@@ -284,7 +246,10 @@ class WebSocketConnection(asyncio.Protocol):
             first, length = data[at], data[at + 1] ^ MASKED if at + 1 < size else MASKED
             end = at + SHORTEST_HEAD + length
             if (
-                TEXT <= first <= BINARY
+                (
+                    TEXT <= first <= BINARY
+                    or (self._inflater is not None and TEXT <= first ^ DEFLATED <= BINARY)
+                )
                 and length <= LONGEST_SHORT
                 and end <= size
                 and self._message is None
@@ -292,7 +257,10 @@ class WebSocketConnection(asyncio.Protocol):
             ):
                 payload = apply_mask(data[at + SHORTEST_HEAD : end], data[at + 2 : at + SHORTEST_HEAD])
                 at = end
-                self._deliver(payload, is_text=first == TEXT)
+                if first > BINARY:
+                    self._deliver_deflated(payload, is_text=first == TEXT | DEFLATED)
+                else:
+                    self._deliver(payload, is_text=first == TEXT)
                 continue
             whole = measure_frame(data, at)
             if not whole:
@@ -322,7 +290,7 @@ class WebSocketConnection(asyncio.Protocol):
         data = bytes(frame.data)
         message = self._message
         if self._limit_bytes and len(data) + len(message or b"") > self._limit_bytes:
-            self._fail(TOO_BIG, f"more than {self._limit_bytes} bytes")
+            self.fail(TOO_BIG, f"more than {self._limit_bytes} bytes")
         elif message is None:
             if frame.fin:
                 self._deliver(data, is_text=frame.opcode is Opcode.TEXT)
@@ -335,12 +303,24 @@ class WebSocketConnection(asyncio.Protocol):
                 self._message = None
                 self._deliver(bytes(message), is_text=self._message_is_text)
 
+    def _deliver_deflated(self, data: bytes, *, is_text: bool) -> None:
+        limit_bytes = self._limit_bytes
+        try:
+            data = cast(LazyDeflate, self._inflater).inflate(data, limit_bytes)
+        except zlib.error:
+            self.fail(BROKEN, "decompression failed")
+            return
+        if 0 < limit_bytes < len(data):
+            self.fail(TOO_BIG, f"more than {limit_bytes} bytes")
+        else:
+            self._deliver(data, is_text=is_text)
+
     def _deliver(self, data: bytes, *, is_text: bool) -> None:
         if is_text:
             try:
                 self._exchange.take_text(data.decode(), len(data))
             except UnicodeDecodeError as error:
-                self._fail(NO_TEXT, f"{error.reason} at position {error.start}")
+                self.fail(NO_TEXT, f"{error.reason} at position {error.start}")
         else:
             self._exchange.take_bytes(data)
 
@@ -369,21 +349,21 @@ class WebSocketConnection(asyncio.Protocol):
         self._flush()
         self._end(code, reason)
         self.stage = Stage.LINGERING
-        self.since = self._group.clock.now
+        self.since = self.group.clock.now
         self.transport.close()
 
-    def _fail(self, code: int, reason: str) -> None:
+    def fail(self, code: int, reason: str) -> None:
         """Say why and read no more (RFC 6455 §7.1.7)."""
         self._wire.fail(code, reason)
         self._give_up(reason)
 
     def _give_up(self, why: str) -> None:
         close = self._wire.close_sent
-        self._group.note_bad_input(self._exchange, why)
+        self.group.note_bad_input(self._exchange, why)
         self._flush()
         self._end(close.code, close.reason) if close is not None else self._end(GONE, "")
         self.stage = Stage.LINGERING
-        self.since = self._group.clock.now
+        self.since = self.group.clock.now
         self._held = b""
         # What the client is still sending must not become a reset that overtakes the Close.
         if self.transport.can_write_eof() and not self.transport.is_closing():

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import MutableMapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from websockets.frames import Opcode
@@ -98,6 +99,8 @@ class WebSocketExchange(Exchange):
                 self._head += UPGRADE_LINE  # whoever names protocols says so (RFC 9110 §7.8)
             self._put(str(refusal).encode(), last=True)
             return
+        if self.connection.is_hung_up():  # while it waited for its turn
+            self.hang_up()
         stepper = self._service.stepper
         # Nobody answers a WebSocket in one step: a plain task.
         stepper.keep(self._service.loop.create_task(self._run(self._make_scope())))
@@ -231,7 +234,12 @@ class WebSocketExchange(Exchange):
                 return {"type": "websocket.disconnect", "code": code, "reason": reason}
             waiter = self._service.loop.create_future()
             self._waiters.append(waiter)
-            await waiter
+            try:
+                await waiter
+            except BaseException:  # an app may give up waiting again and again
+                with suppress(ValueError):
+                    self._waiters.remove(waiter)
+                raise
         message = self._unreceived.pop(0)
         if not self._unreceived:
             self._unreceived_bytes = 0

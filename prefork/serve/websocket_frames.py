@@ -1,4 +1,4 @@
-"""The plainest frames, which are read and written without the `websockets` package: whole, and not compressed.
+"""The plainest frames, which are read and written without the `websockets` package: whole and short.
 
 Pure. Of any other frame only the length is found here, so that the package is given one frame at a time and we always
 know whether it is in the middle of one. It judges them: no rule of the protocol is enforced here.
@@ -13,6 +13,8 @@ except ImportError:  # a platform without the compiled part
 
 TEXT, BINARY, PONG = 0x81, 0x82, 0x8A
 """The first byte of a whole frame: its opcode, and that nothing follows (RFC 6455 §5.2)."""
+DEFLATED = 0x40
+"""The bit in it that says that the message is compressed (RFC 7692 §6)."""
 MASKED = 0x80
 """The bit that every frame of a client has in its second byte, above the length."""
 SHORTEST_HEAD = 6

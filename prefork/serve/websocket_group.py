@@ -15,6 +15,7 @@ import random
 from typing import TYPE_CHECKING, Any
 
 from prefork.serve.service import CONNECTIONS
+from prefork.serve.websocket_deadlines import check_deadlines
 
 if TYPE_CHECKING:
     from prefork.serve.asgi import AsgiService
@@ -81,7 +82,7 @@ class WebSocketGroup:
     def look(self, now: float) -> None:
         """Judge the deadlines of each."""
         for socket in tuple(self.members):
-            socket.look(now)
+            check_deadlines(socket, now)
 
     def drain(self) -> None:
         """Close them all within a short time, or let them be."""

@@ -30,6 +30,8 @@ WINDOW_BITS = 12
 MEMORY_LEVEL = 5
 """Of the compressor: 32 KB of its own for each socket that has sent something long, instead of 256."""
 
+_END_OF_MESSAGE = b"\0\0\xff\xff"  # RFC 7692 §7.2.2
+
 # Of no family: whatever is configured for other loggers, the package says nothing.
 _MUTE = logging.Logger("websockets", logging.CRITICAL + 1)  # noqa: LOG001 - one that is not in the tree
 
@@ -76,6 +78,10 @@ class Wire(ServerProtocol):
             self.current_size = None
         super().recv_frame(frame)
 
+    def find_inflater(self) -> LazyDeflate | None:
+        """What was agreed on for messages of the client's, after a handshake."""
+        return next((it for it in self.extensions if isinstance(it, LazyDeflate)), None)
+
     def dismantle(self) -> None:
         """Break the ring protocol → parser → protocol: the collector may be off. Nothing may be read afterwards."""
         self.parser.close()
@@ -96,10 +102,10 @@ class _Deflating(ServerPerMessageDeflateFactory):
         self, params: Sequence[ExtensionParameter], accepted_extensions: Sequence[Extension]
     ) -> tuple[list[ExtensionParameter], PerMessageDeflate]:
         answer, settled = super().process_request_params(params, accepted_extensions)
-        return answer, _LazyDeflate(settled)
+        return answer, LazyDeflate(settled)
 
 
-class _LazyDeflate(PerMessageDeflate):
+class LazyDeflate(PerMessageDeflate):
     """Makes each of its two halves when it is first used."""
 
     def __init__(self, settled: PerMessageDeflate) -> None:
@@ -115,3 +121,14 @@ class _LazyDeflate(PerMessageDeflate):
             self.decoder = zlib.decompressobj(wbits=-self.remote_max_window_bits)
             return self.decoder
         raise AttributeError(name)
+
+    def inflate(self, data: bytes, limit_bytes: int) -> bytes:
+        """A whole message that came in one frame; one byte more than the limit (0: none) if it is longer than that.
+
+        Raises zlib.error.
+        """
+        decoder: Any = self.decoder
+        if self.remote_no_context_takeover:
+            del self.decoder
+        inflated: bytes = decoder.decompress(data + _END_OF_MESSAGE, limit_bytes and limit_bytes + 1)
+        return inflated

@@ -255,6 +255,30 @@ def test_an_app_that_returns_closes_with_1000(loop: str, what_is_sent: bytes) ->
         assert socket.is_ended()
 
 
+def test_an_app_may_give_up_waiting_and_lose_nothing_by_it(loop: str) -> None:
+    waited: list[int] = []
+
+    async def impatient(scope: Message, receive: Receive, send: Send) -> None:
+        await accept(send)
+        while True:
+            try:
+                message = await asyncio.wait_for(receive(), 0.001)
+            except asyncio.TimeoutError:
+                waited.append(len(receive.__self__._waiters))  # type: ignore[attr-defined]
+                continue
+            if message["type"] == "websocket.disconnect":
+                return
+            await send({"type": "websocket.send", "text": message["text"]})
+
+    with serving(websocket(impatient), loop=loop) as served:
+        socket = open_socket(served)
+        for number in range(50):
+            socket.echo(str(number))
+        wait_until(lambda: len(waited) > 20)
+        socket.close()
+    assert set(waited) == {0}
+
+
 def test_sending_to_a_client_that_is_gone_is_an_oserror_and_no_error_of_the_app(
     loop: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -294,7 +318,7 @@ def test_the_disconnect_as_an_exception_of_a_framework_is_no_error_of_the_app(
 
 
 def test_a_client_that_never_answers_a_close_is_let_go(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("prefork.serve.websocket.CLOSE_S", 0.3)
+    monkeypatch.setattr("prefork.serve.websocket_deadlines.CLOSE_S", 0.3)
     with serving(websocket(lambda _scope, _receive, send: accept(send)), loop=loop) as served:
         socket = open_socket(served)
         assert socket.read_close() == (1000, "")

@@ -223,7 +223,7 @@ def test_a_handshake_that_is_cut_is_a_request_lost(loop: str) -> None:
 def test_a_client_that_does_not_answer_holds_the_drain_for_a_while_only(
     loop: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("prefork.serve.websocket.CLOSE_S", 0.5)
+    monkeypatch.setattr("prefork.serve.websocket_deadlines.CLOSE_S", 0.5)
     with serving(Echo(), loop=loop) as served:
         socket = open_socket(served)
         served.drain()

@@ -338,6 +338,32 @@ def test_an_app_whose_client_leaves_before_the_accept_is_told(
     assert caplog.records == []
 
 
+def test_a_client_that_leaves_before_its_handshake_has_its_turn_is_gone(loop: str) -> None:
+    may_answer = asyncio.Event()
+    told: list[Message] = []
+
+    async def app(scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await may_answer.wait()
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"first"})
+        elif scope["type"] == "websocket":
+            told.extend([await receive(), await receive()])
+        else:
+            raise NotImplementedError
+
+    with serving(app, loop=loop) as served:
+        client = served.connect()
+        client.send(GET + handshake())
+        client.sock.shutdown(1)
+        wait_until(lambda: served.service.counters.in_flight == 2)
+        served.call(may_answer.set)
+        assert client.read_response().body == b"first"
+        client.read_to_end()
+        wait_until(lambda: served.service.counters.connections == 0)
+    assert [message["type"] for message in told] == ["websocket.connect", "websocket.disconnect"]
+
+
 def test_the_handshake_counts_as_one_request_and_an_open_socket_as_a_connection(loop: str) -> None:
     with serving(Echo(), loop=loop) as served:
         counters = served.service.counters
