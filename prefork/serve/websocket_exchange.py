@@ -21,9 +21,9 @@ from websockets.frames import Opcode
 from prefork.serve.asgi_exchange import ASGI_VERSIONS
 from prefork.serve.exchange import ClientDisconnectedError, Exchange, Phase
 from prefork.serve.http import HttpConnection
-from prefork.serve.response import HAS_DATE, HAS_SERVER, render_fields, render_status_line
+from prefork.serve.response import HAS_DATE, HAS_SERVER
 from prefork.serve.websocket import FAILED, GONE, Stage, WebSocketConnection
-from prefork.serve.websocket_opening import Opening
+from prefork.serve.websocket_opening import Opening, select_fields
 
 if TYPE_CHECKING:
     from prefork.serve.asgi import AsgiService
@@ -308,14 +308,15 @@ class WebSocketExchange(Exchange):
     def _accept(self, message: Message) -> None:
         service = self._service
         connection = self.connection
-        fields = self._opening.accept(message.get("subprotocol"), message.get("headers", ()))
-        head, _, flags = render_fields(render_status_line(101), fields, service.header_kinds)
+        subprotocol = message.get("subprotocol")
+        answer = self._opening.render_answer(subprotocol)
+        head, _, flags, _ = service.heads.render(101, select_fields(message.get("headers", ()), subprotocol))
         socket = WebSocketConnection(self, self._opening.wire, connection, service.open_group())
         self.phase = Phase.DONE
         clock = self.clock
         date = b"" if flags & HAS_DATE else clock.date_line
         server = b"" if flags & HAS_SERVER else clock.server_line
-        self.emit(b"%b%b%b%b\r\n" % (head, UPGRADE_LINE, date, server))
+        self.emit(b"%b%b%b%b\r\n" % (head, answer, date, server))
         self._socket = socket
         early = bytes(self._early) + connection.leave()
         self._early.clear()
@@ -323,11 +324,10 @@ class WebSocketExchange(Exchange):
         del self.connection, self._opening, self.emit  # they end here, and many sockets are open for long
 
     def _set_head(self, status: int, fields: Any) -> None:
-        line = render_status_line(status)
+        head = self._service.heads.render(status, fields)
         if status < 200:
             raise ValueError(f"a denial is a final response, not {status}")
-        head, length, flags = render_fields(line, fields, self._service.header_kinds)
-        self.set_head(head, length, flags, status)
+        self.set_head(head)
 
     async def _send_body(self, body: bytes, *, last: bool) -> None:
         self._put(body, last=last)

@@ -63,20 +63,28 @@ class Opening:
             fields += [(b"Upgrade", b"websocket"), (b"Sec-WebSocket-Version", VERSION)]
         return fields
 
-    def accept(self, subprotocol: str | None, fields: Iterable[tuple[bytes, bytes]]) -> Fields:
-        """The fields of the 101, the app's last. Raises ValueError for a subprotocol that was not offered."""
-        answer = [(b"Upgrade", b"websocket"), (b"Sec-WebSocket-Accept", self._handshake.accept.encode())]
+    def render_answer(self, subprotocol: str | None) -> bytes:
+        """Our own lines of the 101. Raises ValueError for a subprotocol that was not offered."""
+        lines = (
+            f"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {self._handshake.accept}\r\n"
+        )
         if self._handshake.extensions:
-            answer.append((b"Sec-WebSocket-Extensions", self._handshake.extensions.encode()))
+            lines += f"Sec-WebSocket-Extensions: {self._handshake.extensions}\r\n"
         if subprotocol is not None:
             if subprotocol not in self.subprotocols:
                 raise ValueError(f"the client did not offer the subprotocol {subprotocol!r}")
-            answer.append((b"Sec-WebSocket-Protocol", subprotocol.encode("latin-1")))
-        for name, value in fields:
-            lower = name.lower()
-            if lower not in _NOT_THE_APPS and not (lower == b"sec-websocket-protocol" and subprotocol):
-                answer.append((name, value))
-        return answer
+            lines += f"Sec-WebSocket-Protocol: {subprotocol}\r\n"
+        return lines.encode("latin-1")
+
+
+def select_fields(fields: Iterable[tuple[bytes, bytes]], subprotocol: str | None) -> Fields:
+    """Those that the app may add to the 101."""
+    return [
+        (name, value)
+        for name, value in fields
+        if (lower := name.lower()) not in _NOT_THE_APPS
+        and not (subprotocol is not None and lower == b"sec-websocket-protocol")
+    ]
 
 
 def _list_subprotocols(headers: Iterable[tuple[bytes, Any]]) -> tuple[str, ...]:
