@@ -7,7 +7,7 @@ of the app, also one that goes on after its response, before it is drained.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from prefork.serve.asgi_exchange import AsgiExchange
 from prefork.serve.exchange import Exchange
@@ -57,7 +57,9 @@ class AsgiService(HttpService):
             return None
         from prefork.serve.websocket_exchange import WebSocketExchange  # noqa: PLC0415 - see websocket_wire
 
-        return WebSocketExchange(connection, self, asked)
+        granted = WebSocketExchange(connection, self, asked)
+        cast(AsgiExchange, asked).dismantle()
+        return granted
 
     def open_group(self) -> WebSocketGroup:
         """The group of all WebSockets, made for the first one."""

@@ -125,6 +125,10 @@ class AsgiExchange(Exchange):
     def resume_writing(self) -> None:
         pass  # senders wait at the connection
 
+    def dismantle(self) -> None:
+        """It will serve nobody: break the rings through it, for the collector may be off."""
+        del self._receive, self._send, self.connection, self.emit
+
     def _wake(self) -> None:
         waiters = self._waiters
         if waiters:

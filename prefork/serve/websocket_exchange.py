@@ -186,10 +186,10 @@ class WebSocketExchange(Exchange):
                 self._leave(NORMAL)
             elif self.phase is not Phase.DONE:
                 self._fail(None)
-        # An app that kept `receive` or `send` must not keep the rest.
+        # An app that kept `receive` or `send` must not keep the rest; and the socket holds us, while it says goodbye.
         self._unreceived = []
-        if self._ending is None:
-            self.end(GONE, "")
+        self._socket = None
+        self.end(GONE, "")
 
     def _leave(self, code: int) -> None:
         self._stop_receiving()
@@ -269,7 +269,8 @@ class WebSocketExchange(Exchange):
                     if socket.is_lost():
                         raise self.client_gone()
             elif kind == "websocket.close":
-                socket.close(message.get("code", NORMAL), message.get("reason") or "")
+                code = message.get("code")
+                socket.close(NORMAL if code is None else code, message.get("reason") or "")
                 self._stop_receiving()
                 socket.resume()
             else:

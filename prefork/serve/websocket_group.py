@@ -118,9 +118,11 @@ class WebSocketGroup:
         while self._leaving and self._leaving[-1][0] <= now:
             leaving = self._leaving.pop()
             _, latest, socket = leaving
+            if socket not in self.members:
+                continue
             if socket.is_quiet() or now >= latest:
                 socket.leave(SERVICE_RESTART, RESTART_REASON)
-            elif socket in self.members:
+            else:
                 busy.append(leaving)
         self._leaving += reversed(busy)
         self._pacing = self._loop.call_later(STEP_S, self._step) if self._leaving else None

@@ -83,9 +83,13 @@ class Wire(ServerProtocol):
         return next((it for it in self.extensions if isinstance(it, LazyDeflate)), None)
 
     def dismantle(self) -> None:
-        """Break the ring protocol → parser → protocol: the collector may be off. Nothing may be read afterwards."""
+        """Break the rings that lead back here by the parser and by its error's traceback: the collector may be off.
+
+        Nothing may be read afterwards.
+        """
         self.parser.close()
         del self.parser
+        self.parser_exc = None
 
 
 class _Deflating(ServerPerMessageDeflateFactory):

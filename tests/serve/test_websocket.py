@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from typing import Any
 
@@ -161,6 +162,7 @@ def test_everything_received_is_told_before_the_disconnect(loop: str) -> None:
         ({}, (1000, "")),
         ({"code": 4001, "reason": "enough"}, (4001, "enough")),
         ({"code": 1001, "reason": None}, (1001, "")),
+        ({"code": None}, (1000, "")),
     ],
 )
 def test_the_app_closes_with_code_and_reason(loop: str, message: Message, expected: tuple[int, str]) -> None:
@@ -382,3 +384,45 @@ def test_a_client_held_back_by_its_app_is_not_taken_for_dead(loop: str) -> None:
         socket.client.close()
         wait_until(lambda: bool(ends))
     assert ends[0]["code"] == 1006
+
+
+@pytest.mark.parametrize("end", ["client", "app", "error", "reset"])
+def test_a_socket_that_ended_leaves_nothing_for_the_collector(loop: str, end: str) -> None:
+    async def talk(scope: Message, receive: Receive, send: Send) -> None:
+        await accept(send)
+        if end == "app":
+            return
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+
+    def count() -> int:
+        kinds = {
+            "WebSocketConnection",
+            "WebSocketExchange",
+            "Wire",
+            "Opening",
+            "HttpConnection",
+            "RequestReader",
+        }
+        return sum(type(thing).__name__ in kinds for thing in gc.get_objects())
+
+    gc.collect()
+    before = count()
+    gc.disable()
+    try:
+        with serving(websocket(talk), loop=loop) as served:
+            for _ in range(10):
+                socket = open_socket(served, b"Sec-WebSocket-Extensions: permessage-deflate")
+                if end == "client":
+                    socket.close()
+                elif end == "app":
+                    assert socket.read_close() == (1000, "")
+                    socket.send(CLOSE, close_data(1000))
+                elif end == "error":
+                    socket.send(CONT, b"x" * 200)
+                    assert socket.read_close()[0] == 1002
+                socket.client.close()
+            wait_until(lambda: served.service.counters.connections == 0)
+            wait_until(lambda: count() <= before + 1, "the last one may still be in a frame of the loop's")
+    finally:
+        gc.enable()

@@ -390,3 +390,15 @@ def test_each_socket_has_a_context_of_its_own(loop: str) -> None:
         for _ in range(3):
             open_socket(served).close()
     assert seen == [0, 1] * 3
+
+
+@pytest.mark.parametrize("interface", ["wsgi", "wsgi-threads"])
+def test_a_wsgi_app_is_asked_for_a_page(loop: str, interface: str) -> None:
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [])
+        return [environ["HTTP_UPGRADE"].encode()]
+
+    with serving(app, interface, loop) as served:
+        client = served.connect()
+        client.send(handshake() * 2)
+        assert [client.read_response().body for _ in range(2)] == [b"websocket"] * 2
