@@ -362,7 +362,7 @@ OPTIONS: tuple[Option, ...] = (
         "ws_per_message_deflate",
         kinds.SWITCH,
         "WebSocket",
-        "Compress messages for clients that offer it.",
+        "Whether messages are compressed for clients that offer it.",
     ),
     Option(
         "drain-websockets",
