@@ -7,6 +7,7 @@ import logging
 import random
 import socket as sockets
 import threading
+import time
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -241,14 +242,16 @@ def test_what_does_not_inflate_is_1002(loop: str, data: bytes) -> None:
         assert_failed(socket, app, 1002)
 
 
-def test_a_flood_of_bad_frames_is_at_most_one_line_of_debug(
+def test_a_flood_of_bad_frames_is_at_most_one_line_of_debug_a_second(
     loop: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    started = time.monotonic()
     with caplog.at_level(logging.DEBUG), serving(Echo(), loop=loop) as served:
         for _ in range(50):
             assert open_socket(served, behind=render(CONT, b"x")).read_close()[0] == 1002
     ours = [record for record in caplog.records if record.name != "asyncio"]
-    assert [record.levelname for record in ours] in (["DEBUG"], ["DEBUG"] * 2)
+    assert {record.levelname for record in ours} == {"DEBUG"}
+    assert len(ours) <= 2 + (time.monotonic() - started)
 
 
 def test_what_a_client_still_sends_does_not_overtake_its_close(loop: str) -> None:
