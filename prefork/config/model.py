@@ -20,6 +20,7 @@ LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 CertReqs = Literal["none", "optional", "required"]
 TlsVersion = Literal["1.2", "1.3"]
 LogFormat = Literal["auto", "text", "json"]
+WebSocketDrain = Literal["close", "wait"]
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -134,6 +135,16 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """None: what Python takes."""
     ssl_min_version: TlsVersion = "1.2"
     ssl_handshake_timeout_s: float = 10.0
+    # WebSocket
+    ws_max_size_bytes: int = 16 * 1024 * 1024
+    """Of a message, put together and inflated. 0: no limit."""
+    ws_ping_interval_s: float = 20.0
+    """0: no pings."""
+    ws_ping_timeout_s: float = 20.0
+    """A client that says nothing for so long after a ping is gone. 0: it may be silent for ever."""
+    ws_per_message_deflate: bool = True
+    drain_websockets: WebSocketDrain = "close"
+    """What a worker that drains does with its open WebSockets: close them with 1012, or wait for their end."""
 
     # process
     user: str | None = None

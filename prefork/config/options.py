@@ -17,8 +17,8 @@ from prefork.config.kinds import Kind
 from prefork.config.workers import MAX_WORKERS
 
 GROUPS = (
-    "App", "Listeners", "Workers", "Time", "Reload", "Development", "Recycling", "Crashes", "HTTP", "Proxies",
-    "TLS", "Process", "Logs",
+    "App", "Listeners", "Workers", "Time", "Reload", "Development", "Recycling", "Crashes", "HTTP",
+    "WebSocket", "Proxies", "TLS", "Process", "Logs",
 )  # fmt: skip
 
 
@@ -350,6 +350,41 @@ OPTIONS: tuple[Option, ...] = (
         "server-header", "server_header", kinds.SWITCH, "HTTP", "Whether responses say `server: prefork`."
     ),
     Option("date-header", "date_header", kinds.SWITCH, "HTTP", "Whether responses carry the date."),
+    Option(
+        "ws-max-size",
+        "ws_max_size_bytes",
+        kinds.SIZE,
+        "WebSocket",
+        "Largest message of a client, inflated (close code 1009); 0: no limit.",
+    ),
+    Option(
+        "ws-ping-interval",
+        "ws_ping_interval_s",
+        kinds.DURATION,
+        "WebSocket",
+        "Ping every client so often; 0: never.",
+    ),
+    Option(
+        "ws-ping-timeout",
+        "ws_ping_timeout_s",
+        kinds.DURATION,
+        "WebSocket",
+        "A client silent for so long after a ping is closed (1011); 0: never.",
+    ),
+    Option(
+        "ws-per-message-deflate",
+        "ws_per_message_deflate",
+        kinds.SWITCH,
+        "WebSocket",
+        "Whether messages are compressed for clients that offer it.",
+    ),
+    Option(
+        "drain-websockets",
+        "drain_websockets",
+        kinds.choice_kind(model.WebSocketDrain),
+        "WebSocket",
+        "At a reload or stop: close them with 1012, or wait until they end by themselves.",
+    ),
     Option(
         "proxy-protocol",
         "proxy_protocol",

@@ -29,7 +29,7 @@ SLICE_BYTES = 1 << 20
 """A single message's body is handed over in slices of this, so that a slow client holds one slice in memory."""
 
 _AWAITED, _HEAD, _BODY, _DONE = Phase.AWAITED, Phase.HEAD, Phase.BODY, Phase.DONE
-_VERSIONS = {"version": "3.0", "spec_version": "2.4"}
+ASGI_VERSIONS = {"version": "3.0", "spec_version": "2.4"}
 
 
 class AsgiExchange(Exchange):
@@ -68,7 +68,7 @@ class AsgiExchange(Exchange):
         self._send = self.send
         self._scope: dict[str, Any] = {
             "type": "http",
-            "asgi": _VERSIONS.copy(),
+            "asgi": ASGI_VERSIONS.copy(),
             "server": connection.server,
             "client": connection.client,
             "scheme": connection.scheme,
@@ -138,6 +138,10 @@ class AsgiExchange(Exchange):
 
     def resume_writing(self) -> None:
         pass  # senders wait at the connection
+
+    def dismantle(self) -> None:
+        """It will serve nobody: break the rings through it, for the collector may be off."""
+        del self._receive, self._send, self.connection, self.emit
 
     def _wake(self) -> None:
         waiters = self._waiters

@@ -224,6 +224,14 @@ class HttpConnection(asyncio.Protocol):
         self._feed = _discard
         self.transport.abort()
 
+    def leave(self) -> bytes:
+        """Give the transport up to another protocol; return what was read and not parsed."""
+        self._feed = _discard
+        self.exchange = self.spare = None
+        self.reader.close()
+        self.service.release(self)
+        return self._unparsed
+
     def is_hung_up(self) -> bool:
         """Whether the client has ended its side: gone, or only done with asking."""
         return self._eof
@@ -329,8 +337,14 @@ class HttpConnection(asyncio.Protocol):
             return  # it ended inside a callback of the parser
         reader = self.reader
         if isinstance(stop, httptools.HttpParserUpgrade):
-            self._feed = reader.resume_after_upgrade()
             rest = reader.data = data[stop.args[0] :]
+            granted = self.service.grant_upgrade(self, self._queue[-1])
+            if granted is not None:
+                self._queue[-1] = granted
+                self._feed = granted.keep
+                granted.keep(rest)
+                return
+            self._feed = reader.resume_after_upgrade()
             if rest:
                 try:
                     self._feed(rest)

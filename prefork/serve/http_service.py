@@ -11,14 +11,19 @@ import logging
 import math
 from collections.abc import Callable
 from contextvars import copy_context
+from typing import TYPE_CHECKING, Protocol
 
 from prefork.serve.clock import Clock
 from prefork.serve.deadlines import check_deadlines
+from prefork.serve.ends import Client
 from prefork.serve.exchange import Exchange
 from prefork.serve.http import HttpConnection
-from prefork.serve.service import CONNECTIONS, Cells, Counters
+from prefork.serve.service import CONNECTIONS, IN_FLIGHT, REQUESTS, Cells, Counters
 from prefork.serve.settings import ServeSettings
 from prefork.serve.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from prefork.serve.websocket_exchange import WebSocketExchange
 
 logger = logging.getLogger("prefork.worker")
 
@@ -27,6 +32,12 @@ FASTEST_TICK_S = 0.02
 TICKS_PER_DEADLINE = 8
 BAD_INPUT_EVERY_S = 1.0
 """At most one line about bad input in so long a time, whatever the clients send."""
+
+
+class HasClient(Protocol):
+    """What sends us bytes."""
+
+    client: Client
 
 
 class HttpService:
@@ -56,8 +67,17 @@ class HttpService:
         self._ticking: asyncio.TimerHandle | None = None
         self.abandons = settings.request_timeout_s > 0
         """Requests may be given up."""
-        deadlines = (settings.keep_alive_s, settings.header_timeout_s, settings.request_timeout_s)
-        waits = [wait for wait in deadlines if wait > 0]
+        waits = [
+            wait
+            for wait in (
+                settings.keep_alive_s,
+                settings.header_timeout_s,
+                settings.request_timeout_s,
+                settings.ws_ping_interval_s,
+                settings.ws_ping_timeout_s,
+            )
+            if wait > 0
+        ]
         self._tick_s = max(FASTEST_TICK_S, min(SLOWEST_TICK_S, *(w / TICKS_PER_DEADLINE for w in waits), 1.0))
         self._drained: list[asyncio.Future[None]] = []
         self._bad_input_at_s = -BAD_INPUT_EVERY_S
@@ -99,9 +119,17 @@ class HttpService:
         """A new exchange of this service's interface for one connection."""
         raise NotImplementedError
 
+    def grant_upgrade(self, connection: HttpConnection, asked: Exchange) -> WebSocketExchange | None:  # noqa: ARG002
+        """What is to be answered instead of a request to upgrade; None: serve it as the plain request it also is."""
+        return None
+
+    def has_open(self) -> bool:
+        """Whether a connection is open."""
+        return bool(self._connections)
+
     def is_busy(self) -> bool:
         """Whether anything still has to end before the service is drained."""
-        return bool(self._connections)
+        return self.has_open()
 
     def open(self, connection: HttpConnection) -> None:
         """Count a connection in and see to its deadlines."""
@@ -116,6 +144,12 @@ class HttpService:
         self._connections.discard(connection)
         self.cells[CONNECTIONS] -= 1
         self.tell_drained()
+
+    def release(self, connection: HttpConnection) -> None:
+        """Its one request in flight was answered by handing over the transport: it is still open, and not HTTP's."""
+        self._connections.discard(connection)
+        self.cells[IN_FLIGHT] -= 1
+        self.cells[REQUESTS] += 1
 
     def find_fresh_deadline(self, opened_at: float) -> float:
         """Until when a connection may be silent from its beginning, in seconds of the loop's clock.
@@ -136,7 +170,7 @@ class HttpService:
                 if not drained.done():
                     drained.set_result(None)
 
-    def note_bad_input(self, connection: HttpConnection, why: Exception, data: bytes) -> None:
+    def note_bad_input(self, whose: HasClient, why: Exception, data: bytes) -> None:
         """One DEBUG line, escaped and rate-limited; never more, whatever the bytes are."""
         if not logger.isEnabledFor(logging.DEBUG):
             return
@@ -145,7 +179,7 @@ class HttpService:
             return
         logger.debug(
             "bad request client=%s why=%r begins=%r unsaid=%d",
-            connection.client,
+            whose.client,
             str(why),
             data[:64],
             self._bad_input_unsaid,
@@ -155,11 +189,14 @@ class HttpService:
 
     def _tick(self) -> None:
         self.clock.refresh()
-        if not self._connections:
+        if not self.has_open():
             self._ticking = None
             return
         self._ticking = self.loop.call_later(self._tick_s, self._tick)
-        now = self.clock.now
+        self.look(self.clock.now)
+
+    def look(self, now: float) -> None:
+        """Judge the deadlines of every connection."""
         for connection in tuple(self._connections):
             check_deadlines(connection, now)
 

@@ -130,10 +130,10 @@ class RequestReader:
         return self._get_method().decode("ascii")
 
     def close(self) -> None:
-        """Let go of the parser, which holds this object by its callbacks."""
+        """Let go of the parser, which holds this object by its callbacks, and of the connection, which holds it too."""
         self.exchange = None
         self.in_head = False
-        del self.parser, self._get_method, self._get_version, self._should_keep_alive
+        del self._connection, self.parser, self._get_method, self._get_version, self._should_keep_alive
 
     # The parser's callbacks.
 

@@ -41,12 +41,14 @@ class Counters:
 
     @property
     def connections(self) -> int:
-        """Open now."""
+        """Open now, WebSockets among them."""
         return self.cells[CONNECTIONS]
 
     @property
     def in_flight(self) -> int:
-        """Requests between their head and the end of their response (stream, protocol: same as connections)."""
+        """Requests between their head and the end of their response (stream, protocol: same as connections). An open
+        WebSocket is none: its request was the handshake, and one at rest must not be told as lost.
+        """
         return self.cells[IN_FLIGHT]
 
     @property
@@ -71,7 +73,8 @@ class Service(Protocol):
 
     def drain(self) -> None:
         """From now on every response says `Connection: close`; fresh and idle connections keep their normal
-        keep-alive time to speak, and are answered if they do. May be called twice.
+        keep-alive time to speak, and are answered if they do. WebSockets are closed soon, or let be, as configured.
+        May be called twice.
         """
 
     def hear_by(self, catch_up: Callable[[], None]) -> None:

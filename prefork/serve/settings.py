@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from prefork.config.model import Config
+from prefork.config.model import Config, WebSocketDrain
 from prefork.config.peers import LOCAL
 
 
@@ -29,6 +29,13 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True):
     forwarded_allow_ips: tuple[str, ...] = LOCAL
     """For `trust.TrustedPeers`."""
     ssl_handshake_timeout_s: float = 10.0
+    ws_max_size_bytes: int = 16 * 1024 * 1024
+    ws_ping_interval_s: float = 20.0
+    ws_ping_timeout_s: float = 20.0
+    ws_per_message_deflate: bool = True
+    drain_websockets: WebSocketDrain = "close"
+    graceful_timeout_s: float = 30.0
+    """All that a drain may take; what is spread over time then fits into it."""
 
 
 def settings_of(config: Config) -> ServeSettings:
@@ -49,4 +56,10 @@ def settings_of(config: Config) -> ServeSettings:
         proxy_protocol=config.proxy_protocol,
         ssl_handshake_timeout_s=config.ssl_handshake_timeout_s,
         forwarded_allow_ips=config.forwarded_allow_ips,
+        ws_max_size_bytes=config.ws_max_size_bytes,
+        ws_ping_interval_s=config.ws_ping_interval_s,
+        ws_ping_timeout_s=config.ws_ping_timeout_s,
+        ws_per_message_deflate=config.ws_per_message_deflate,
+        drain_websockets=config.drain_websockets,
+        graceful_timeout_s=config.graceful_timeout_s,
     )

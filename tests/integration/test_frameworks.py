@@ -7,6 +7,9 @@ import random
 from pathlib import Path
 
 import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 from tests.integration.conftest import Start
 from tests.integration.http_client import Connection
@@ -135,4 +138,56 @@ def test_fastapi(start: Start) -> None:
         assert connection.request("/docs").status == 200
         assert connection.request("/boom").status == 500
         assert connection.request("/").json() == "Hello, world!"
+    assert running.stop() == 0
+
+
+def test_starlette_websockets(start: Start) -> None:
+    running = start("starlette_app:app", "--workers", "1")
+    url = f"ws://127.0.0.1:{running.port}/socket"
+    chat = [Subprotocol("chat"), Subprotocol("other")]
+    with pytest.raises(InvalidStatus) as denied, connect(url, subprotocols=chat):
+        pass
+    response = denied.value.response
+    assert (response.status_code, response.body) == (401, b"no token")
+    with connect(f"{url}?token=1", subprotocols=chat) as client:
+        assert client.subprotocol == "chat"
+        assert client.response is not None
+        assert client.response.headers["x-app"] == "starlette"
+        client.send("hi")
+        assert json.loads(client.recv(timeout=10)) == {"text": "hi", "greeting": "Hello, world!"}
+    with Connection(running.address) as connection:
+        wait_until(lambda: connection.request("/background").body != b"0", "the end of the handler's loop")
+        assert connection.request("/socket").status == 404
+    assert "ERROR" not in running.log
+    assert running.stop() == 0
+
+
+def test_fastapi_websockets(start: Start) -> None:
+    running = start("fastapi_app:app", "--workers", "2")
+    url = f"ws://127.0.0.1:{running.port}/items/5/ws"
+    with pytest.raises(InvalidStatus) as denied, connect(url):
+        pass
+    assert denied.value.response.status_code == 403
+    with pytest.raises(InvalidStatus), connect(url.replace("5", "five")):
+        pass
+    with connect(f"{url}?token=me") as client:
+        assert json.loads(client.recv(timeout=10)) == {"item": 5, "name": "me"}
+        client.send("x" * 70_000 + "y")
+        assert client.recv(timeout=10) == b"y" + b"x" * 70_000
+        client.send("quit")
+        with pytest.raises(ConnectionClosed) as closed:
+            client.recv(timeout=10)
+        assert closed.value.rcvd is not None
+        assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (4000, "as you wish")
+    with connect(f"{url}?token=me") as client:
+        client.recv(timeout=10)
+    assert "ERROR" not in running.log  # also not for the disconnect that left the handler
+    with connect(f"{url}?token=me") as client:
+        client.recv(timeout=10)
+        client.send("boom")
+        with pytest.raises(ConnectionClosed) as closed:
+            client.recv(timeout=10)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1011
+    assert running.log.count("the app raised on a WebSocket") == 1
     assert running.stop() == 0

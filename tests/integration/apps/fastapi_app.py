@@ -1,6 +1,6 @@
-"""FastAPI as its tutorial has it: typed parameters, a model in the body, a sync route in the thread pool."""
+"""FastAPI as its tutorial has it: typed parameters, a model in the body, a sync route in a thread, a WebSocket."""
 
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import Depends, FastAPI, HTTPException, Request, WebSocket, WebSocketException
 from pydantic import BaseModel
 
 app = FastAPI()
@@ -31,3 +31,23 @@ async def create_item(item: Item, request: Request) -> dict[str, object]:
 @app.get("/boom")
 def boom() -> None:
     raise ValueError("boom")
+
+
+async def find_name(websocket: WebSocket, token: str | None = None) -> str:
+    if token is None:
+        raise WebSocketException(1008, "no token")
+    return token
+
+
+@app.websocket("/items/{item_id}/ws")
+async def talk(websocket: WebSocket, item_id: int, name: str = Depends(find_name)) -> None:
+    await websocket.accept()
+    await websocket.send_json({"item": item_id, "name": name})
+    while True:  # and let the disconnect leave as an exception, as many do
+        text = await websocket.receive_text()
+        if text == "quit":
+            await websocket.close(4000, "as you wish")
+            break
+        if text == "boom":
+            raise ValueError("boom")
+        await websocket.send_bytes(text.encode()[::-1])

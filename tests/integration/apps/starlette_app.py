@@ -1,4 +1,4 @@
-"""Starlette with lifespan state, a form, streaming, a background task and an error page."""
+"""Starlette with lifespan state, a WebSocket, a form, streaming, a background task and an error page."""
 
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 
 done = []
 
@@ -44,6 +44,16 @@ async def boom(request):
     raise ValueError("boom")
 
 
+async def socket(websocket):
+    if "token" not in websocket.query_params:
+        await websocket.send_denial_response(PlainTextResponse("no token", status_code=401))
+        return
+    await websocket.accept(subprotocol=websocket.scope["subprotocols"][0], headers=[(b"x-app", b"starlette")])
+    async for text in websocket.iter_text():
+        await websocket.send_json({"text": text, "greeting": websocket.state.greeting})
+    done.append("socket")
+
+
 app = Starlette(
     lifespan=lifespan,
     routes=[
@@ -53,5 +63,6 @@ app = Starlette(
         Route("/background", background),
         Route("/file", file),
         Route("/boom", boom),
+        WebSocketRoute("/socket", socket),
     ],
 )
