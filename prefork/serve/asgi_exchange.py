@@ -19,6 +19,7 @@ from prefork.serve.response import CONTINUE, render_fields, render_status_line
 
 if TYPE_CHECKING:
     from prefork.serve.asgi import AsgiService
+    from prefork.serve.ends import Ends
 
 logger = logging.getLogger("prefork.worker")
 
@@ -91,6 +92,11 @@ class AsgiExchange(Exchange):
         self._first_step = False
         if self.phase is _HEAD:
             self._put_late_head()
+
+    def tell_ends(self, ends: Ends | None) -> None:
+        self.ends = ends
+        scope, told = self._scope, ends or self.connection
+        scope["client"], scope["server"], scope["scheme"] = told.client, told.server, told.scheme
 
     def take_body(self, data: bytes) -> None:
         if self.phase is _DONE:

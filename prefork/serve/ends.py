@@ -6,11 +6,23 @@ import asyncio
 import fcntl
 import struct
 import termios
+from typing import NamedTuple
 
 Client = tuple[str, int] | None
 """Address and port; None on a unix socket, whose clients have neither."""
 Server = tuple[str, int | None] | None
 """Address and port, or a unix socket's path and None."""
+
+
+class Ends(NamedTuple):
+    """Whom a request is from, and what it was sent to."""
+
+    client: Client
+    server: Server
+    scheme: str
+    """`http` or `https`."""
+    host: bytes = b""
+    """What stands for the Host field; empty: that field itself."""
 
 
 def name_ends(transport: asyncio.Transport) -> tuple[Client, Server]:

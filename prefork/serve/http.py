@@ -107,7 +107,7 @@ class HttpConnection(asyncio.Protocol):
         self.client, self.server = name_ends(transport)
         if transport.get_extra_info("sslcontext") is not None:
             self.scheme = "https"
-        self.reader = RequestReader(self, self.service.vocabulary, self.service.settings)
+        self.reader = self.service.make_reader(self)
         self._feed = self.reader.parser.feed_data
         self.service.open(self)
 
@@ -368,8 +368,11 @@ class HttpConnection(asyncio.Protocol):
     def _send_refusal(self) -> None:
         status = self._refusal
         if status is not None and not self.transport.is_closing():
-            self.transport.write(render_refusal(status, self.service.clock))
+            self._write_refusal(render_refusal(status, self.service.clock))
             self.end(linger=True)
+
+    def _write_refusal(self, answer: bytes) -> None:
+        self.transport.write(answer)
 
     def _watch_head(self, grown_bytes: int) -> None:
         reader = self.reader

@@ -10,14 +10,19 @@ import asyncio
 import logging
 import math
 from contextvars import copy_context
+from typing import TYPE_CHECKING
 
 from prefork.serve.clock import Clock
 from prefork.serve.deadlines import check_deadlines
 from prefork.serve.exchange import Exchange
 from prefork.serve.http import HttpConnection
-from prefork.serve.reader import Vocabulary
+from prefork.serve.reader import RequestReader, Vocabulary
 from prefork.serve.service import CONNECTIONS, Cells, Counters
-from prefork.serve.settings import ServeSettings
+from prefork.serve.settings import ServeSettings, needs_attendant
+
+if TYPE_CHECKING:
+    from prefork.serve.access_log import AccessLog
+    from prefork.serve.attendant import Attendant
 
 logger = logging.getLogger("prefork.worker")
 
@@ -57,6 +62,9 @@ class HttpService:
         self._drained: list[asyncio.Future[None]] = []
         self._bad_input_at_s = -BAD_INPUT_EVERY_S
         self._bad_input_unsaid = 0
+        self._attendant: Attendant | None = None
+        if needs_attendant(settings):
+            self._call_attendant()
 
     # The worker's side.
 
@@ -64,8 +72,14 @@ class HttpService:
         self.counters = Counters(cells)
         self.cells = cells
 
+    def log_access(self, log: AccessLog) -> None:
+        self._call_attendant().log_to(log)
+
     def open_connection(self) -> HttpConnection:
-        return HttpConnection(self)
+        attendant = self._attendant
+        if attendant is None or not attendant.attends_connections:
+            return HttpConnection(self)
+        return attendant.open_connection()
 
     def drain(self) -> None:
         if not self.draining:
@@ -86,6 +100,13 @@ class HttpService:
         return lost
 
     # The connections' side.
+
+    def make_reader(self, connection: HttpConnection) -> RequestReader:
+        """What reads the requests of this connection; its ends are known."""
+        attendant = self._attendant
+        if attendant is not None and attendant.reads_for(connection):
+            return attendant.make_reader(connection)
+        return RequestReader(connection, self.vocabulary, self.settings)
 
     def make_exchange(self, connection: HttpConnection) -> Exchange:
         """A new exchange of this service's interface for one connection."""
@@ -144,6 +165,13 @@ class HttpService:
         )
         self._bad_input_at_s = self.clock.now
         self._bad_input_unsaid = 0
+
+    def _call_attendant(self) -> Attendant:
+        if self._attendant is None:
+            from prefork.serve.attendant import Attendant  # noqa: PLC0415  # for those who need one
+
+            self._attendant = Attendant(self)
+        return self._attendant
 
     def _tick(self) -> None:
         self.clock.refresh()

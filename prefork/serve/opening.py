@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from prefork.config.model import Interface
 from prefork.serve.service import Service
-from prefork.serve.settings import ServeSettings
+from prefork.serve.settings import ServeSettings, needs_attendant
 
 
 def open_service(
@@ -41,8 +41,10 @@ def open_service(
             return ProtocolService(callee, settings, loop)
 
 
-def import_service(interface: Interface) -> None:
+def import_service(interface: Interface, settings: ServeSettings) -> None:
     """Only import what `open_service` will need, so that processes forked from this one share it."""
+    if interface in ("asgi", "wsgi") and needs_attendant(settings):
+        import prefork.serve.attendant  # noqa: PLC0415
     match interface:
         case "asgi":
             import prefork.serve.asgi  # noqa: PLC0415

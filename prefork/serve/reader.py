@@ -59,21 +59,27 @@ class Refusal(Exception):  # noqa: N818 - a verdict about the client, not an err
 class Vocabulary:
     """What every connection of one service may learn once: field names, hosts, targets. Bounded."""
 
-    __slots__ = ("hosts", "plain_names", "targets")
+    __slots__ = ("hosts", "noted", "plain_names", "targets")
 
-    def __init__(self) -> None:
+    def __init__(self, noted: frozenset[bytes] = frozenset()) -> None:
+        self.noted = _OURS | noted
+        """The fields that the reader must look at itself."""
         self.plain_names: dict[bytes, bytes] = {}
         """From a name as sent to its lower-case form; never one that the reader must look at itself."""
         self.hosts: set[bytes | None] = set()
         self.targets: dict[bytes, Target] = {}
-        for lower in _COMMON.split():
+        for lower in set(_COMMON.split()) - noted:
             self.plain_names[lower] = lower
             self.plain_names[b"-".join(word.capitalize() for word in lower.split(b"-"))] = lower
 
     def learn_name(self, name: bytes) -> bytes:
         """The lower-case form of a field name; llhttp has checked that it is a token."""
         lower = name.lower()
-        if lower not in _OURS and len(self.plain_names) < _MOST_CACHED_NAMES and len(name) <= _LONGEST_CACHED:
+        if (
+            lower not in self.noted
+            and len(self.plain_names) < _MOST_CACHED_NAMES
+            and len(name) <= _LONGEST_CACHED
+        ):
             self.plain_names[name] = lower
         return lower
 
@@ -143,6 +149,13 @@ class RequestReader:
         self._get_version = parser.get_http_version
         self._should_keep_alive = parser.should_keep_alive
 
+    def tell_partial(self) -> tuple[str, bytes, bytes, list[tuple[bytes, bytes]]]:
+        """The method, the raw path, the query and the fields of a head that was refused, as far as they came."""
+        if not self._url:
+            return "", b"", b"", []
+        raw_path, _, query = self._url.partition(b"?")
+        return self._get_method().decode("ascii"), raw_path, query, self._headers
+
     def close(self) -> None:
         """Let go of the parser, which holds this object by its callbacks."""
         self.exchange = None
@@ -186,7 +199,7 @@ class RequestReader:
             self._headers.append((b"host", value))
             return
         lower = self._vocabulary.learn_name(name)
-        if lower in _OURS and self.in_head:
+        if lower in self._vocabulary.noted and self.in_head:
             self._note(lower, value)
         self._headers.append((lower, value))
 

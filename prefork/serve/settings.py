@@ -23,8 +23,17 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True):
     limit_request_body_bytes: int = 0
     server_header: bool = True
     date_header: bool = True
+    request_id: bool = False
+    limit_concurrency: int = 0
+    forwarded_headers: tuple[str, ...] = ()
+    """The fields that are believed from trusted peers, in lower case."""
     forwarded_allow_ips: tuple[str, ...] = LOCAL
     """For `trust.TrustedPeers`."""
+
+
+def needs_attendant(settings: ServeSettings) -> bool:
+    """Whether requests are more than answered; see `attendant`. The access log comes later, and needs one too."""
+    return bool(settings.request_id or settings.limit_concurrency or settings.forwarded_headers)
 
 
 def settings_of(config: Config) -> ServeSettings:
@@ -41,5 +50,8 @@ def settings_of(config: Config) -> ServeSettings:
         limit_request_body_bytes=config.limit_request_body_bytes,
         server_header=config.server_header,
         date_header=config.date_header,
+        request_id=config.request_id,
+        limit_concurrency=config.limit_concurrency,
+        forwarded_headers=config.forwarded_headers,
         forwarded_allow_ips=config.forwarded_allow_ips,
     )

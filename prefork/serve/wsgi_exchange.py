@@ -17,6 +17,7 @@ from prefork.serve.response import CONTINUE, render_text_fields
 from prefork.serve.spool import Spool
 
 if TYPE_CHECKING:
+    from prefork.serve.ends import Ends
     from prefork.serve.wsgi import WsgiService
 
 logger = logging.getLogger("prefork.worker")
@@ -35,6 +36,7 @@ class WsgiExchange(Exchange):
         super().__init__(connection, service.clock, connection.transport.write)
         self.service = service
         self._base = make_base_environ(connection, service.settings)
+        """What is the same for every request, until `tell_ends`."""
         self._begun = False
         self._spool: Spool | None = None
         self._input: IO[bytes] | None = None
@@ -49,6 +51,10 @@ class WsgiExchange(Exchange):
             # The server reads for the app, so it is the server that asks for the body (RFC 9110 §10.1.1).
             self.expects_continue = False
             self.emit(CONTINUE)
+
+    def tell_ends(self, ends: Ends | None) -> None:
+        self.ends = ends
+        self._base = make_base_environ(ends or self.connection, self.service.settings)
 
     def take_body(self, data: bytes) -> None:
         if self.phase is _DONE:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import os
+from typing import Literal, NamedTuple
 
 from prefork.ipc.messages import Boot, Fork
 from prefork.serve.app import LoadedApp
@@ -16,6 +17,20 @@ class Inherited(NamedTuple):
     scoreboard_fd: int
     log_fd: int | None
     """None: standard error."""
+    access_log_fd: int | None
+    """None: there is none."""
+
+    def all(self) -> list[int]:
+        """Every one of them."""
+        logs = [fd for fd in (self.log_fd, self.access_log_fd) if fd is not None]
+        return [*self.listener_fds.values(), self.scoreboard_fd, *logs]
+
+    def reopen(self, what: Literal["log", "access-log"], fd: int) -> None:
+        """Have the descriptor of this log lead to where `fd` does, and close that one."""
+        ours = self.log_fd if what == "log" else self.access_log_fd
+        if ours is not None:
+            os.dup2(fd, ours, inheritable=False)
+        os.close(fd)
 
 
 class Errand(NamedTuple):

@@ -108,7 +108,7 @@ def run_zygote(channel_fd: int, resume_fd: int | None) -> Errand | Standby | Non
                 logger.warning(
                     "forking although the import left %s", ", ".join(hazards), extra={"gen": boot.gen}
                 )
-            warm_up(boot.config.loop, imported.app.interface)
+            warm_up(boot.config, imported.app.interface)
     except PreforkError as error:
         channel.send(encode(say.ImportFailed(*describe_failure(error))))
         channel.flush()
@@ -192,7 +192,7 @@ class _Heard(NamedTuple):
 
 def _hear_boot(channel: Channel, reader: Reader[say.MasterToZygote]) -> _Heard | None:
     """Descriptors first, then `Boot`; None if the master is gone."""
-    given: dict[str, dict[int, int]] = {"listener": {}, "scoreboard": {}, "log": {}}
+    given: dict[str, dict[int, int]] = {"listener": {}, "scoreboard": {}, "log": {}, "access-log": {}}
     with selectors.DefaultSelector() as selector:
         selector.register(channel, selectors.EVENT_READ)
         while True:
@@ -205,7 +205,8 @@ def _hear_boot(channel: Channel, reader: Reader[say.MasterToZygote]) -> _Heard |
                 if isinstance(message, say.Give):
                     given[message.what][message.number] = channel.take_promised_fd()
                 elif isinstance(message, say.Boot):
-                    inherited = Inherited(given["listener"], given["scoreboard"][0], given["log"].get(0))
+                    log_fd, access_log_fd = given["log"].get(0), given["access-log"].get(0)
+                    inherited = Inherited(given["listener"], given["scoreboard"][0], log_fd, access_log_fd)
                     return _Heard(message, inherited, "", heard[index + 1 :])
 
 
@@ -219,9 +220,7 @@ def _start_over(channel_fd: int, boot: say.Boot, inherited: Inherited, unsafe: s
     with tempfile.TemporaryFile() as file:
         file.write(encode(say.Resume(boot, *inherited, unsafe)))
         file.flush()
-        kept = [channel_fd, file.fileno(), *inherited.listener_fds.values(), inherited.scoreboard_fd]
-        if inherited.log_fd is not None:
-            kept.append(inherited.log_fd)
+        kept = [channel_fd, file.fileno(), *inherited.all()]
         processes.replace_python(ZYGOTE_CODE, [*sys.argv[1:4], str(file.fileno())], kept)
 
 
@@ -229,9 +228,8 @@ def _resume(fd: int) -> _Heard:
     os.lseek(fd, 0, os.SEEK_SET)
     with open(fd, "rb") as file:
         resume = decode_resume(file.read())
-    inherited = Inherited(resume.listener_fds, resume.scoreboard_fd, resume.log_fd)
-    kept = (*inherited.listener_fds.values(), inherited.scoreboard_fd)
-    for kept_fd in kept if inherited.log_fd is None else (*kept, inherited.log_fd):
+    inherited = Inherited(resume.listener_fds, resume.scoreboard_fd, resume.log_fd, resume.access_log_fd)
+    for kept_fd in inherited.all():
         os.set_inheritable(kept_fd, False)
     return _Heard(resume.boot, inherited, resume.unsafe, [])
 
@@ -300,10 +298,7 @@ class Zygote:
             case say.Fork():
                 return self._fork(message)
             case say.ReopenLog():
-                fd = self._channel.take_promised_fd()
-                if self._inherited.log_fd is not None:
-                    os.dup2(fd, self._inherited.log_fd, inheritable=False)
-                os.close(fd)
+                self._inherited.reopen(message.what, self._channel.take_promised_fd())
                 self._reserve.renew()  # the spare would write to the old one
             case say.Unlisten():
                 if (left := self._inherited.listener_fds.pop(message.number, None)) is not None:

@@ -1,0 +1,116 @@
+"""The access log of one worker: a line for each request, written when the loop's turn is over.
+
+All of a turn's lines are one write. It must never hold the loop up: what finds no room waits, then is dropped, and the
+log says how many. What a line says is `access_line`'s; where lines go is the sink's, which a worker brings along.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextvars import Context
+from typing import Protocol
+
+from prefork.serve.access_line import SHORT_VALUE_CHARS, Facts, Render, Stamp, compile_json, compile_text
+
+logger = logging.getLogger("prefork.worker")
+
+RETRY_S = 0.02
+"""When there was no room: how long until we look again."""
+COMPLAIN_EVERY_S = 10.0
+LAST_S = 0.5
+"""For what is still unwritten when the worker ends."""
+
+
+class Sink(Protocol):
+    """Takes whole lines; never waits."""
+
+    dropped: int
+    """Lines that found no room; whoever tells of them sets it back."""
+    most_line_bytes: int
+    """Longer lines would be torn; 0: no limit."""
+
+    def write(self, lines: list[bytes], /) -> bool:
+        """Whether all is written now; if not, call again."""
+
+    def finish(self, limit_s: float, /) -> None:
+        """The last call: wait for so long at most."""
+
+
+class AccessLog:
+    """Owned by the loop's thread."""
+
+    __slots__ = (
+        "_complained_at",
+        "_context",
+        "_is_due",
+        "_lines",
+        "_loop",
+        "_render",
+        "_render_short",
+        "_sink",
+        "timer",
+    )
+
+    def __init__(  # made in one place
+        self,
+        line_format: str,
+        *,
+        as_json: bool,
+        sink: Sink,
+        loop: asyncio.AbstractEventLoop,
+        wall: Callable[[], float],
+        timer: Callable[[], float],
+    ) -> None:
+        stamp, compile_line = Stamp(wall), compile_json if as_json else compile_text
+        self._render: Render = compile_line(line_format, stamp)
+        self._render_short: Render = compile_line(line_format, stamp, SHORT_VALUE_CHARS)
+        self._sink = sink
+        self._loop = loop
+        self.timer = timer
+        """Seconds, finer than the loop's own clock, which stands still within a turn."""
+        self._lines: list[bytes] = []
+        self._is_due = False
+        # Flushing is nobody's request: it runs in a context of its own.
+        self._context = Context()
+        self._complained_at = -COMPLAIN_EVERY_S
+
+    def tell(self, facts: Facts) -> None:
+        """Take the line of a request that has ended."""
+        try:
+            line = self._render(facts) + "\n"
+        except (TypeError, ValueError, AttributeError):
+            facts.request_fields = []  # the app owns that list too, and has put something else into it
+            line = self._render(facts) + "\n"
+        most = self._sink.most_line_bytes
+        if most and len(line) > most:
+            line = self._render_short(facts)[: most - 1] + "\n"
+        self._lines.append(line.encode("utf-8", "backslashreplace"))
+        if not self._is_due:
+            self._is_due = True
+            self._loop.call_soon(self._flush, context=self._context)
+
+    def _flush(self) -> None:
+        lines, self._lines = self._lines, []
+        if self._sink.write(lines):
+            self._is_due = False
+        else:
+            self._loop.call_later(RETRY_S, self._flush, context=self._context)
+        if self._sink.dropped:
+            self._complain()
+
+    def _complain(self) -> None:
+        now = self._loop.time()
+        if now - self._complained_at >= COMPLAIN_EVERY_S:
+            self._complained_at = now
+            logger.warning("access log lines dropped: no room for them", extra={"lines": self._sink.dropped})
+            self._sink.dropped = 0
+
+    def close(self) -> None:
+        """The worker has ended, its loop does not run any more: write what is left."""
+        lines, self._lines = self._lines, []
+        self._sink.write(lines)
+        self._sink.finish(LAST_S)
+        if self._sink.dropped:
+            logger.warning("access log lines dropped: no room for them", extra={"lines": self._sink.dropped})

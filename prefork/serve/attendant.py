@@ -1,0 +1,269 @@
+"""What a service does with every request besides answering it: ids, forwarded ends, the limit, the access log.
+
+All of it hangs on three places: a reader that looks once a head is complete, a connection that is asked before a
+request is begun, and the same connection when a request has ended. Whoever needs none of it has the plain reader and
+the plain connection, and pays nothing; a trusted proxy's connection pays for a look at its own fields only.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from prefork.serve.ends import Ends
+from prefork.serve.exchange import Exchange, Phase
+from prefork.serve.forwarded import find_ends
+from prefork.serve.http import HttpConnection
+from prefork.serve.reader import RequestReader, Vocabulary
+from prefork.serve.request_ids import IdMaker, settle_id
+from prefork.serve.service import IN_FLIGHT
+from prefork.serve.settings import ServeSettings
+from prefork.serve.trust import TrustedPeers
+
+if TYPE_CHECKING:
+    from prefork.serve.access_line import Facts
+    from prefork.serve.access_log import AccessLog
+    from prefork.serve.http_service import HttpService
+
+logger = logging.getLogger("prefork.worker")
+
+GONE = 499
+"""What the log says of a client that left before any answer; nginx's number, never on the wire."""
+BUSY_EVERY_S = 10.0
+"""At most one line about refused requests in so long a time."""
+_RETRY = b"Retry-After: 1\r\n"
+_NO_LIMIT = 1 << 62
+
+
+class Attendant:
+    """One for each service."""
+
+    def __init__(self, service: HttpService) -> None:
+        settings = service.settings
+        self.service = service
+        self.access_log: AccessLog | None = None
+        self.ids = IdMaker() if settings.request_id else None
+        self.limit = settings.limit_concurrency or _NO_LIMIT
+        self.attends_connections = bool(settings.limit_concurrency)
+        """Whether connections need more than another reader."""
+        self.believed = frozenset(name.encode("ascii") for name in settings.forwarded_headers)
+        self.peers = TrustedPeers(settings.forwarded_allow_ips)
+        self._vocabulary: Vocabulary | None = None
+        self._facts: Facts | None = None
+        self._busy_at_s = -BUSY_EVERY_S
+        self._busy_unsaid = 0
+
+    def log_to(self, log: AccessLog) -> None:
+        """Tell of every request from now on; no connection was ever open."""
+        from prefork.serve.access_line import Facts  # noqa: PLC0415
+
+        self.access_log = log
+        self._facts = Facts()
+        self.attends_connections = True
+
+    def open_connection(self) -> HttpConnection:
+        """One that asks before a request is begun and tells when it has ended."""
+        return AttendedConnection(self.service, self)
+
+    # Heads.
+
+    def reads_for(self, connection: HttpConnection) -> bool:
+        """Whether requests of this connection have to be looked at when their head is complete."""
+        return self.access_log is not None or self.ids is not None or self.trusts(connection)
+
+    def trusts(self, connection: HttpConnection) -> bool:
+        """Whether its peer may speak for others, and of something that we believe."""
+        client = connection.client
+        return bool(self.believed) and self.peers.trusts(client[0] if client is not None else None)
+
+    def make_reader(self, connection: HttpConnection) -> RequestReader:
+        """The one that looks."""
+        if not self.trusts(connection):
+            return AttendedReader(connection, self.service.vocabulary, self.service.settings, self)
+        if self._vocabulary is None:
+            self._vocabulary = Vocabulary(self.believed)
+        return ForwardedReader(connection, self._vocabulary, self.service.settings, self)
+
+    # The limit.
+
+    def refuse(self, exchange: Exchange) -> None:
+        """There are enough requests already: this one is answered by us."""
+        exchange.answer_itself(503, _RETRY)
+        self._busy_unsaid += 1
+        now = self.service.clock.now
+        if now - self._busy_at_s >= BUSY_EVERY_S:
+            self._busy_at_s = now
+            logger.warning(
+                "requests refused: limit-concurrency",
+                extra={"refused": self._busy_unsaid, "limit": self.limit},
+            )
+            self._busy_unsaid = 0
+
+    # The access log.
+
+    def tell_end(self, connection: HttpConnection, exchange: Exchange, *, aborted: bool) -> None:
+        """An exchange has ended: its response is complete, or never will be."""
+        log, facts = self.access_log, self._facts
+        if log is None or facts is None:
+            return
+        status, facts.body_bytes, facts.head = exchange.tell_sent()
+        facts.status = status or GONE
+        facts.aborted = aborted
+        facts.may_go_on = not (aborted or exchange.closing)
+        facts.seconds = log.timer() - exchange.started_s
+        self._tell_request(facts, connection, exchange)
+        log.tell(facts)
+
+    def tell_refusal(
+        self, connection: HttpConnection, answer: bytes, exchange: Exchange | None, started_s: float
+    ) -> None:
+        """A request was not served; `exchange` is there if its head was complete."""
+        log, facts = self.access_log, self._facts
+        if log is None or facts is None:
+            return
+        facts.head, _, body = answer.partition(b"\r\n\r\n")
+        facts.status, facts.body_bytes = int(answer[9:12]), len(body)
+        facts.aborted = facts.may_go_on = False
+        if exchange is not None:
+            facts.seconds = log.timer() - exchange.started_s
+            self._tell_request(facts, connection, exchange)
+        else:
+            facts.seconds = log.timer() - started_s if started_s else 0.0
+            facts.ends = Ends(connection.client, connection.server, connection.scheme)
+            facts.method, facts.raw_path, facts.query, facts.request_fields = connection.reader.tell_partial()
+            facts.version, facts.request_id = "", b""
+        log.tell(facts)
+
+    @staticmethod
+    def _tell_request(facts: Facts, connection: HttpConnection, exchange: Exchange) -> None:
+        facts.ends = exchange.ends or Ends(connection.client, connection.server, connection.scheme)
+        facts.method = exchange.method
+        _, _, facts.raw_path, facts.query = exchange.target
+        facts.version = exchange.version
+        facts.request_fields = exchange.headers
+        facts.request_id = exchange.request_id
+
+
+class AttendedReader(RequestReader):
+    """Looks at a request when its head is complete."""
+
+    __slots__ = ("_attendant", "_ids", "_timer")
+
+    def __init__(
+        self,
+        connection: HttpConnection,
+        vocabulary: Vocabulary,
+        settings: ServeSettings,
+        attendant: Attendant,
+    ) -> None:
+        self._attendant = attendant
+        self._ids = attendant.ids
+        self._timer = attendant.access_log.timer if attendant.access_log is not None else None
+        super().__init__(connection, vocabulary, settings)
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        exchange = self.exchange
+        assert exchange is not None  # a head that is not refused has one  # noqa: S101
+        if self._timer is not None:
+            exchange.started_s = self._timer()
+        if self._ids is not None:
+            exchange.request_id = settle_id(exchange.headers, self._ids)
+
+
+class ForwardedReader(AttendedReader):
+    """Believes what the connection's peer says of whom it speaks for."""
+
+    __slots__ = ("_ends", "_last", "_own", "_said")
+
+    def __init__(
+        self,
+        connection: HttpConnection,
+        vocabulary: Vocabulary,
+        settings: ServeSettings,
+        attendant: Attendant,
+    ) -> None:
+        self._said: dict[bytes, bytes] | None = None
+        self._last: tuple[dict[bytes, bytes], bytes] | None = None
+        """What the last one said, and its Host: proxies keep connections, and clients speak more than once."""
+        self._ends: Ends | None = None
+        self._own = Ends(connection.client, connection.server, connection.scheme)
+        super().__init__(connection, vocabulary, settings, attendant)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._said = None
+
+    def _note(self, lower: bytes, value: bytes) -> None:
+        if lower not in self._attendant.believed:
+            super()._note(lower, value)
+            return
+        said = self._said
+        if said is None:
+            said = self._said = {}
+        said[lower] = said[lower] + b"," + value if lower in said else value
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        exchange = self.exchange
+        assert exchange is not None  # a head that is not refused has one  # noqa: S101
+        said = self._said
+        if said is None:
+            if exchange.ends is not None:
+                exchange.tell_ends(None)
+            return
+        key = (said, self._host or b"")
+        if key != self._last:
+            self._last = key
+            self._ends = find_ends(self._own, said, key[1], self._attendant.peers.trusts)
+        ends = self._ends
+        if exchange.ends is not ends:
+            exchange.tell_ends(ends)
+        if ends is not None and ends.host:
+            exchange.headers[:] = [field for field in exchange.headers if field[0] != b"host"]
+            exchange.headers.insert(0, (b"host", ends.host))
+
+
+class AttendedConnection(HttpConnection):
+    """Asks before a request is begun, tells when it has ended."""
+
+    __slots__ = ("_attendant", "_cells", "_head_since_s", "_limit")
+
+    def __init__(self, service: HttpService, attendant: Attendant) -> None:
+        super().__init__(service)
+        self._attendant = attendant
+        self._limit = attendant.limit
+        self._cells = service.cells
+
+    def _answer_queued(self) -> None:
+        queue = self._queue
+        while queue and self.exchange is None and not self.gate.is_shut:
+            exchange = queue.popleft()
+            self.exchange = exchange
+            # Those that wait behind it on this connection are answered after it, not beside it.
+            if self._cells[IN_FLIGHT] - len(queue) > self._limit:
+                self._attendant.refuse(exchange)
+            else:
+                exchange.begin()
+
+    def finish(self, exchange: Exchange) -> None:
+        self._attendant.tell_end(self, exchange, aborted=False)
+        super().finish(exchange)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        exchange = self.exchange
+        if exchange is not None and not self.dropping:
+            self._attendant.tell_end(self, exchange, aborted=True)
+        super().connection_lost(exc)
+
+    def _break_off(self, exchange: Exchange) -> None:
+        if exchange.phase is Phase.BODY and not self.dropping:
+            self._attendant.tell_end(self, exchange, aborted=True)
+        super()._break_off(exchange)
+
+    def _write_refusal(self, answer: bytes) -> None:
+        broken = self.reader.exchange
+        if broken is not None and broken.body_complete:
+            broken = None
+        self._attendant.tell_refusal(self, answer, broken, 0.0)
+        super()._write_refusal(answer)
