@@ -164,6 +164,8 @@ class AsgiExchange(Exchange):
     def _fail(self, exc: BaseException | None) -> None:
         """The app raised, or returned without a complete response."""
         if isinstance(exc, ClientDisconnectedError) and (self.gone or self._disconnect_told):
+            if not self.gone and self.phase is not _DONE:
+                self.connection.cut()  # half-closed by the client, given up by the app: nobody else would end it
             return  # what send() raised came back: not the app's fault
         if isinstance(exc, asyncio.CancelledError) and self.gone:
             return  # the worker ends, and has counted this request as cut
