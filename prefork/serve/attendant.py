@@ -7,6 +7,7 @@ the plain connection, and pays nothing; a trusted proxy's connection pays for a 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING
 
@@ -21,14 +22,13 @@ from prefork.serve.settings import ServeSettings
 from prefork.serve.trust import TrustedPeers
 
 if TYPE_CHECKING:
-    from prefork.serve.access_line import Facts
     from prefork.serve.access_log import AccessLog
     from prefork.serve.http_service import HttpService
 
 logger = logging.getLogger("prefork.worker")
 
-GONE = 499
-"""What the log says of a client that left before any answer; nginx's number, never on the wire."""
+ABORTED, CLOSED, KEPT = "X", "-", "+"
+"""How a request ended, as the access log has it."""
 BUSY_EVERY_S = 10.0
 """At most one line about refused requests in so long a time."""
 _RETRY = b"Retry-After: 1\r\n"
@@ -49,16 +49,12 @@ class Attendant:
         self.believed = frozenset(name.encode("ascii") for name in settings.forwarded_headers)
         self.peers = TrustedPeers(settings.forwarded_allow_ips)
         self._vocabulary: Vocabulary | None = None
-        self._facts: Facts | None = None
         self._busy_at_s = -BUSY_EVERY_S
         self._busy_unsaid = 0
 
     def log_to(self, log: AccessLog) -> None:
         """Tell of every request from now on; no connection was ever open."""
-        from prefork.serve.access_line import Facts  # noqa: PLC0415
-
         self.access_log = log
-        self._facts = Facts()
         self.attends_connections = True
 
     def open_connection(self) -> HttpConnection:
@@ -99,50 +95,6 @@ class Attendant:
             )
             self._busy_unsaid = 0
 
-    # The access log.
-
-    def tell_end(self, connection: HttpConnection, exchange: Exchange, *, aborted: bool) -> None:
-        """An exchange has ended: its response is complete, or never will be."""
-        log, facts = self.access_log, self._facts
-        if log is None or facts is None:
-            return
-        status, facts.body_bytes, facts.head = exchange.tell_sent()
-        facts.status = status or GONE
-        facts.aborted = aborted
-        facts.may_go_on = not (aborted or exchange.closing)
-        facts.seconds = log.timer() - exchange.started_s
-        self._tell_request(facts, connection, exchange)
-        log.tell(facts)
-
-    def tell_refusal(
-        self, connection: HttpConnection, answer: bytes, exchange: Exchange | None, started_s: float
-    ) -> None:
-        """A request was not served; `exchange` is there if its head was complete."""
-        log, facts = self.access_log, self._facts
-        if log is None or facts is None:
-            return
-        facts.head, _, body = answer.partition(b"\r\n\r\n")
-        facts.status, facts.body_bytes = int(answer[9:12]), len(body)
-        facts.aborted = facts.may_go_on = False
-        if exchange is not None:
-            facts.seconds = log.timer() - exchange.started_s
-            self._tell_request(facts, connection, exchange)
-        else:
-            facts.seconds = log.timer() - started_s if started_s else 0.0
-            facts.ends = Ends(connection.client, connection.server, connection.scheme)
-            facts.method, facts.raw_path, facts.query, facts.request_fields = connection.reader.tell_partial()
-            facts.version, facts.request_id = "", b""
-        log.tell(facts)
-
-    @staticmethod
-    def _tell_request(facts: Facts, connection: HttpConnection, exchange: Exchange) -> None:
-        facts.ends = exchange.ends or Ends(connection.client, connection.server, connection.scheme)
-        facts.method = exchange.method
-        _, _, facts.raw_path, facts.query = exchange.target
-        facts.version = exchange.version
-        facts.request_fields = exchange.headers
-        facts.request_id = exchange.request_id
-
 
 class AttendedReader(RequestReader):
     """Looks at a request when its head is complete."""
@@ -162,7 +114,7 @@ class AttendedReader(RequestReader):
         super().__init__(connection, vocabulary, settings)
 
     def on_headers_complete(self) -> None:
-        super().on_headers_complete()
+        RequestReader.on_headers_complete(self)  # super() would look that up for every request
         exchange = self.exchange
         assert exchange is not None  # a head that is not refused has one  # noqa: S101
         if self._timer is not None:
@@ -191,7 +143,7 @@ class ForwardedReader(AttendedReader):
         super().__init__(connection, vocabulary, settings, attendant)
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
+        RequestReader.on_message_begin(self)
         self._said = None
 
     def _note(self, lower: bytes, value: bytes) -> None:
@@ -204,7 +156,7 @@ class ForwardedReader(AttendedReader):
         said[lower] = said[lower] + b"," + value if lower in said else value
 
     def on_headers_complete(self) -> None:
-        super().on_headers_complete()
+        AttendedReader.on_headers_complete(self)
         exchange = self.exchange
         assert exchange is not None  # a head that is not refused has one  # noqa: S101
         said = self._said
@@ -227,13 +179,20 @@ class ForwardedReader(AttendedReader):
 class AttendedConnection(HttpConnection):
     """Asks before a request is begun, tells when it has ended."""
 
-    __slots__ = ("_attendant", "_cells", "_head_since_s", "_limit")
+    __slots__ = ("_attendant", "_cells", "_limit", "_log", "_own_ends")
+
+    _own_ends: Ends
 
     def __init__(self, service: HttpService, attendant: Attendant) -> None:
         super().__init__(service)
         self._attendant = attendant
         self._limit = attendant.limit
         self._cells = service.cells
+        self._log = attendant.access_log
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._own_ends = Ends(self.client, self.server, self.scheme)
 
     def _answer_queued(self) -> None:
         queue = self._queue
@@ -247,23 +206,52 @@ class AttendedConnection(HttpConnection):
                 exchange.begin()
 
     def finish(self, exchange: Exchange) -> None:
-        self._attendant.tell_end(self, exchange, aborted=False)
-        super().finish(exchange)
+        if self._log is not None:
+            self._note(exchange, CLOSED if exchange.closing else KEPT)
+        HttpConnection.finish(self, exchange)
 
     def connection_lost(self, exc: Exception | None) -> None:
         exchange = self.exchange
         if exchange is not None and not self.dropping:
-            self._attendant.tell_end(self, exchange, aborted=True)
+            self._note(exchange, ABORTED)
         super().connection_lost(exc)
 
     def _break_off(self, exchange: Exchange) -> None:
         if exchange.phase is Phase.BODY and not self.dropping:
-            self._attendant.tell_end(self, exchange, aborted=True)
+            self._note(exchange, ABORTED)
         super()._break_off(exchange)
 
     def _write_refusal(self, answer: bytes) -> None:
-        broken = self.reader.exchange
-        if broken is not None and broken.body_complete:
-            broken = None
-        self._attendant.tell_refusal(self, answer, broken, 0.0)
         super()._write_refusal(answer)
+        broken = self.reader.exchange
+        if broken is not None and not broken.body_complete:
+            self._note(broken, CLOSED, answer)
+        elif self._log is not None:
+            head, _, body = answer.partition(b"\r\n\r\n")
+            method, url, fields = self.reader.tell_partial()
+            path, _, query = url.partition(b"?")
+            target = "", "", path, query
+            self._log.note((method, target, "", fields, b"", self._own_ends, head, len(body), 0.0, CLOSED))
+
+    def _note(self, exchange: Exchange, ended: str, refusal: bytes = b"") -> None:
+        log = self._log
+        if log is None:
+            return
+        head, size = exchange.tell_sent()
+        if refusal:
+            head, _, body = refusal.partition(b"\r\n\r\n")
+            size = len(body)
+        log.note(
+            (
+                exchange.method,
+                exchange.target,
+                exchange.version,
+                exchange.headers,
+                exchange.request_id,
+                exchange.ends or self._own_ends,
+                head,
+                size,
+                log.timer() - exchange.started_s,
+                ended,
+            )
+        )

@@ -292,17 +292,16 @@ class Exchange:
         self._head = head
         self._length, self._no_body = len(body), not with_body
 
-    def tell_sent(self) -> tuple[int, int, bytes]:
-        """The status, the body's bytes and the head that went out, as far as they did; status 0 for nothing."""
-        if self.phase is _AWAITED or self.phase is _HEAD:
-            return 0, 0, b""
-        head = self._head
-        status = int(head[9:12])
+    def tell_sent(self) -> tuple[bytes, int]:
+        """The head of the response and how many bytes of its body went out; an empty head if nothing did."""
+        phase, length = self.phase, self._length
+        if phase is _DONE and length != NO_LENGTH and not self._no_body:
+            return self._head, length
+        if phase is _AWAITED or phase is _HEAD:
+            return b"", 0
         if self._no_body:
-            return status, 0, head
-        if self._length == NO_LENGTH:
-            return status, self.streamed_bytes, head
-        return status, self._length if self.phase is _DONE else self._length - max(0, self._left), head
+            return self._head, 0
+        return self._head, self.streamed_bytes if length == NO_LENGTH else length - max(0, self._left)
 
     def client_gone(self) -> ClientDisconnectedError:
         """What an app is told that writes to nobody."""

@@ -149,12 +149,11 @@ class RequestReader:
         self._get_version = parser.get_http_version
         self._should_keep_alive = parser.should_keep_alive
 
-    def tell_partial(self) -> tuple[str, bytes, bytes, list[tuple[bytes, bytes]]]:
-        """The method, the raw path, the query and the fields of a head that was refused, as far as they came."""
+    def tell_partial(self) -> tuple[str, bytes, list[tuple[bytes, bytes]]]:
+        """The method, the target and the fields of a head that was refused, as far as they came."""
         if not self._url:
-            return "", b"", b"", []
-        raw_path, _, query = self._url.partition(b"?")
-        return self._get_method().decode("ascii"), raw_path, query, self._headers
+            return "", b"", []
+        return self._get_method().decode("ascii"), self._url, self._headers
 
     def close(self) -> None:
         """Let go of the parser, which holds this object by its callbacks."""

@@ -50,10 +50,11 @@ class LineWriter:
             self._waiting.clear()
             self._waiting_bytes = 0
 
-    def write(self, lines: list[bytes]) -> bool:
+    def write(self, lines: bytes) -> bool:
         """Write these and those that wait, as far as there is room; True when none is left waiting."""
         if self._is_file:
-            self._append(b"".join(lines))
+            if lines:
+                self._append(lines)
             return True
         for group in _group(lines, PIPE_BUF_BYTES):
             if self._waiting_bytes + len(group) > MOST_WAITING_BYTES:
@@ -76,7 +77,7 @@ class LineWriter:
     def finish(self, limit_s: float) -> None:
         """Write what waits, for so long at most, and drop the rest: the process ends."""
         deadline = monotonic() + limit_s
-        while not self.write([]) and self._wait_room(max(0.0, deadline - monotonic())):
+        while not self.write(b"") and self._wait_room(max(0.0, deadline - monotonic())):
             pass
         self.dropped += sum(group.count(b"\n") for group in self._waiting)
         self._waiting.clear()
@@ -116,17 +117,12 @@ class LineWriter:
         return bool(poll.poll(limit_s * 1000))
 
 
-def _group(lines: list[bytes], most_bytes: int) -> list[bytes]:
-    """Lines joined, as many as fit; one that is longer stands alone."""
+def _group(lines: bytes, most_bytes: int) -> list[bytes]:
+    """As many whole lines together as fit; one that is longer stands alone."""
     groups: list[bytes] = []
-    group: list[bytes] = []
-    size = 0
-    for line in lines:
-        if group and size + len(line) > most_bytes:
-            groups.append(b"".join(group))
-            group, size = [], 0
-        group.append(line)
-        size += len(line)
-    if group:
-        groups.append(b"".join(group))
+    at = 0
+    while at < len(lines):
+        end = lines.rfind(b"\n", at, at + most_bytes) + 1 or lines.find(b"\n", at) + 1 or len(lines)
+        groups.append(lines[at:end])
+        at = end
     return groups
