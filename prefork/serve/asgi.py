@@ -13,6 +13,7 @@ from prefork.serve.asgi_exchange import AsgiExchange
 from prefork.serve.http import HttpConnection
 from prefork.serve.http_service import HttpService
 from prefork.serve.lifespan import App, Lifespan
+from prefork.serve.response import Heads
 from prefork.serve.settings import ServeSettings
 from prefork.serve.stepping import make_stepper
 
@@ -30,7 +31,7 @@ class AsgiService(HttpService):
         self.app = app
         self.root_path = settings.root_path
         self.raw_root_path = settings.root_path.encode("utf-8")
-        self.header_kinds: dict[bytes, int] = {}
+        self.heads = Heads()
         self.stepper = make_stepper(loop, self.tell_drained)
         self._lifespan = Lifespan(app, loop)
         self.state: dict[str, Any] = self._lifespan.state

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from prefork.serve.exchange import JOIN_BYTES, UNKEPT, ClientDisconnectedError, Exchange, Phase
 from prefork.serve.http import HttpConnection
-from prefork.serve.response import CONTINUE, render_fields, render_status_line
+from prefork.serve.response import CONTINUE
 
 if TYPE_CHECKING:
     from prefork.serve.asgi import AsgiService
@@ -69,6 +69,14 @@ class AsgiExchange(Exchange):
             "scheme": connection.scheme,
             "root_path": service.root_path,
             "extensions": {},
+            # Of each request; here already, because a dict that is copied whole need not grow.
+            "http_version": "1.1",
+            "method": "",
+            "headers": self.headers,
+            "path": "",
+            "raw_path": b"",
+            "query_string": b"",
+            "state": service.state,
         }
 
     # From the connection.
@@ -239,12 +247,10 @@ class AsgiExchange(Exchange):
         elif kind == "http.response.start":
             if self.phase is not _AWAITED:
                 raise RuntimeError(f"unexpected ASGI message {kind!r}: the response has started")
-            status = message["status"]
-            head, length, flags = render_fields(
-                render_status_line(status), message.get("headers", ()), self._service.header_kinds
+            self.set_head(self._service.heads.render(message["status"], message.get("headers", ())))
+            self._is_plain = (
+                not self._flags and not self._no_body and self.keep_alive and self.version == "1.1"
             )
-            self.set_head(head, length, flags, status)
-            self._is_plain = not flags and not self._no_body and self.keep_alive and self.version == "1.1"
             if not self._first_step:
                 self._service.loop.call_soon(self._put_late_head)
         else:

@@ -15,7 +15,7 @@ from prefork.serve.ends import Ends
 from prefork.serve.exchange import Exchange, Phase
 from prefork.serve.forwarded import find_ends
 from prefork.serve.http import HttpConnection
-from prefork.serve.reader import RequestReader, Vocabulary
+from prefork.serve.reader import Refusal, RequestReader, Vocabulary
 from prefork.serve.request_ids import IdMaker, settle_id
 from prefork.serve.service import IN_FLIGHT
 from prefork.serve.settings import ServeSettings
@@ -96,6 +96,36 @@ class Attendant:
             self._busy_unsaid = 0
 
 
+class BusyExchange(Exchange):
+    """A request that finds enough others in flight: the app never hears of it."""
+
+    __slots__ = ("_attendant",)
+
+    def __init__(self, connection: HttpConnection, attendant: Attendant) -> None:
+        super().__init__(connection, connection.service.clock, connection.transport.write)
+        self._attendant = attendant
+
+    def begin(self) -> None:
+        self._attendant.refuse(self)
+
+    def take_body(self, data: bytes) -> None:
+        del data
+        if self.phase is Phase.DONE:
+            self.connection.drop_body(self, self.body_read_bytes)
+
+    def end_body(self) -> None:
+        if self.phase is Phase.DONE:
+            self.connection.end_dropped_body(self)
+
+    def tell_ends(self, ends: Ends | None) -> None:
+        self.ends = ends
+
+    def lose(self) -> None:
+        pass  # there is nobody to tell
+
+    hang_up = resume_writing = lose
+
+
 class AttendedReader(RequestReader):
     """Looks at a request when its head is complete."""
 
@@ -114,7 +144,12 @@ class AttendedReader(RequestReader):
         super().__init__(connection, vocabulary, settings)
 
     def on_headers_complete(self) -> None:
-        RequestReader.on_headers_complete(self)  # super() would look that up for every request
+        url, headers = self._url, self._headers
+        try:
+            RequestReader.on_headers_complete(self)  # super() would look that up for every request
+        except Refusal:
+            self._url, self._headers = url, headers  # for `tell_partial`
+            raise
         exchange = self.exchange
         assert exchange is not None  # a head that is not refused has one  # noqa: S101
         if self._timer is not None:
@@ -156,6 +191,7 @@ class ForwardedReader(AttendedReader):
         said[lower] = said[lower] + b"," + value if lower in said else value
 
     def on_headers_complete(self) -> None:
+        host = self._host
         AttendedReader.on_headers_complete(self)
         exchange = self.exchange
         assert exchange is not None  # a head that is not refused has one  # noqa: S101
@@ -164,7 +200,7 @@ class ForwardedReader(AttendedReader):
             if exchange.ends is not None:
                 exchange.tell_ends(None)
             return
-        key = (said, self._host or b"")
+        key = (said, host or b"")
         if key != self._last:
             self._last = key
             self._ends = find_ends(self._own, said, key[1], self._attendant.peers.trusts)
@@ -194,16 +230,17 @@ class AttendedConnection(HttpConnection):
         super().connection_made(transport)
         self._own_ends = Ends(self.client, self.server, self.scheme)
 
-    def _answer_queued(self) -> None:
-        queue = self._queue
-        while queue and self.exchange is None and not self.gate.is_shut:
-            exchange = queue.popleft()
-            self.exchange = exchange
-            # Those that wait behind it on this connection are answered after it, not beside it.
-            if self._cells[IN_FLIGHT] - len(queue) > self._limit:
-                self._attendant.refuse(exchange)
-            else:
-                exchange.begin()
+    def admit(self) -> Exchange:
+        in_flight = self._cells[IN_FLIGHT]
+        if in_flight >= self._limit:
+            # Those before it on this connection are answered before it, not beside it.
+            own = len(self._queue) + (self.exchange is not None and not self.dropping)
+            if in_flight - own >= self._limit:
+                exchange = BusyExchange(self, self._attendant)
+                self._queue.append(exchange)
+                self._cells[IN_FLIGHT] += 1
+                return exchange
+        return HttpConnection.admit(self)
 
     def finish(self, exchange: Exchange) -> None:
         if self._log is not None:

@@ -17,6 +17,8 @@ from prefork.serve.settings import ServeSettings
 Environ = dict[str, Any]
 
 _MOST_CACHED_KEYS = 1024
+_LEFT_OUT = frozenset((b"proxy", b"transfer-encoding"))
+"""The latter because the body is decoded: it has a length now (RFC 9112 §7.1.3)."""
 
 
 class FileWrapper:
@@ -43,35 +45,44 @@ class FileWrapper:
 
 
 class FieldKeys:
-    """From a lower-case field name to its key in the environ; None for a field that stays out. Bounded."""
+    """From a lower-case field name to its key in the environ. Bounded."""
 
     __slots__ = ("_keys",)
 
     def __init__(self) -> None:
-        self._keys: dict[bytes, str | None] = {
+        self._keys: dict[bytes, str] = {
             b"content-type": "CONTENT_TYPE",
             b"content-length": "CONTENT_LENGTH",
-            b"proxy": None,
-            b"transfer-encoding": None,  # the body is decoded: it has a length now (RFC 9112 §7.1.3)
         }
 
     def add_fields(self, environ: Environ, headers: list[tuple[bytes, bytes]]) -> None:
         """Put the request's fields in; repeated ones are joined (RFC 9110 §5.2)."""
         keys = self._keys
+        size = len(environ)
+        try:
+            for name, value in headers:
+                environ[keys[name]] = value.decode("latin-1")
+        except KeyError:
+            pass
+        else:
+            if len(environ) == size + len(headers):
+                return
+        self._add_with_care(environ, headers)  # a name is new, or stays out, or came twice
+
+    def _add_with_care(self, environ: Environ, headers: list[tuple[bytes, bytes]]) -> None:
+        seen: set[str] = set()
         for name, value in headers:
-            try:
-                key = keys[name]
-            except KeyError:
-                key = self._learn(name)
-            if key is None:
+            if name in _LEFT_OUT or b"_" in name:
                 continue
+            key = self._keys.get(name) or self._learn(name)
             text = value.decode("latin-1")
-            if key in environ:
+            if key in seen:
                 text = environ[key] + ("; " if key == "HTTP_COOKIE" else ",") + text
+            seen.add(key)
             environ[key] = text
 
-    def _learn(self, name: bytes) -> str | None:
-        key = None if b"_" in name else "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
+    def _learn(self, name: bytes) -> str:
+        key = "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
         if len(self._keys) < _MOST_CACHED_KEYS:
             self._keys[name] = key
         return key

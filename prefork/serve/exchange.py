@@ -15,7 +15,7 @@ from sys import getrefcount
 from typing import TYPE_CHECKING
 
 from prefork.serve.clock import CLOSE_LINE, KEEP_ALIVE_LINE, Clock
-from prefork.serve.response import HAS_DATE, HAS_SERVER, NO_LENGTH, WANTS_CLOSE, render_refusal
+from prefork.serve.response import HAS_DATE, HAS_SERVER, NO_LENGTH, WANTS_CLOSE, Head, render_refusal
 
 if TYPE_CHECKING:
     from prefork.serve.ends import Ends
@@ -146,17 +146,12 @@ class Exchange:
 
     # The response.
 
-    def set_head(self, head: bytes, length: int, flags: int, status: int) -> None:
-        """Keep a rendered head (see `response`) until the first body bytes decide its framing."""
-        if self.request_id and b"\r\nx-request-id:" not in head.lower():
-            head += b"X-Request-ID: %b\r\n" % self.request_id
-        self._head = head
-        self._length = length
-        self._flags = flags
-        # RFC 9112 §6.3: these never have a body, whatever their fields say.
-        self._no_body = self.method == "HEAD" or status in (204, 304)
-        if status == 204 and length != NO_LENGTH:
-            raise ValueError("a 204 response has no Content-Length")  # RFC 9110 §8.6
+    def set_head(self, head: Head) -> None:
+        """Keep a rendered head until the first body bytes decide its framing."""
+        self._head, self._length, self._flags, is_bodiless = head
+        self._no_body = is_bodiless or self.method == "HEAD"
+        if self.request_id and b"\r\nx-request-id:" not in self._head.lower():
+            self._head += b"X-Request-ID: %b\r\n" % self.request_id
         self.phase = _HEAD
 
     def put(self, body: bytes, *, last: bool) -> None:

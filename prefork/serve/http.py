@@ -115,17 +115,23 @@ class HttpConnection(asyncio.Protocol):
         if len(data) > PIECE_BYTES:
             self._feed_in_pieces(data)
         else:
+            reader = self.reader
+            reader.data = data
             try:
                 self._feed(data)
             except (httptools.HttpParserError, httptools.HttpParserUpgrade) as stop:
                 self._stop_parsing(stop, data)
-            if self.reader.in_head:
+            if reader.in_head:
                 self._watch_head(len(data))
         queue = self._queue
         if queue:
-            self._answer_queued()
-            if len(queue) > MOST_QUEUED:
-                self.pause_reading()
+            if self.exchange is None and not self.gate.is_shut:
+                exchange = self.exchange = queue.popleft()
+                exchange.begin()
+            if queue:
+                self._answer_queued()
+                if len(queue) > MOST_QUEUED:
+                    self.pause_reading()
 
     def eof_received(self) -> bool:
         self._eof = True
@@ -288,22 +294,20 @@ class HttpConnection(asyncio.Protocol):
 
     def _feed_in_pieces(self, data: bytes) -> None:
         # A buffer full of tiny requests would become thousands of exchanges at once: look after each piece.
-        view = memoryview(data)
-        at = 0
-        while at < len(view):
+        reader = self.reader
+        for at in range(0, len(data), PIECE_BYTES):
             if len(self._queue) > MOST_QUEUED:
-                self._unparsed = bytes(view[at:])
+                self._unparsed = data[at:]
                 self.pause_reading()
                 return
-            piece = cast(bytes, view[at : at + PIECE_BYTES])  # httptools reads any buffer
-            at += PIECE_BYTES
+            piece = reader.data = data[at : at + PIECE_BYTES]
             try:
                 self._feed(piece)
             except (httptools.HttpParserError, httptools.HttpParserUpgrade) as stop:
-                self._stop_parsing(stop, data[at - PIECE_BYTES : at])
+                self._stop_parsing(stop, piece)
                 if self._feed is _discard:
                     return
-            if self.reader.in_head:
+            if reader.in_head:
                 self._watch_head(len(piece))
 
     def _stop_parsing(self, stop: Exception, data: bytes) -> None:
@@ -311,7 +315,7 @@ class HttpConnection(asyncio.Protocol):
         if isinstance(stop, httptools.HttpParserUpgrade):
             reader.resume_after_upgrade()
             self._feed = reader.parser.feed_data
-            rest = data[stop.args[0] :]
+            rest = reader.data = data[stop.args[0] :]
             if rest:
                 try:
                     self._feed(rest)

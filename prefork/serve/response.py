@@ -5,7 +5,7 @@ name is a token, no value carries CR, LF or NUL (RFC 9110 §5.5), `Content-Lengt
 server's own: the app's `Transfer-Encoding` and `Connection` lines are dropped, the wish in them (`close`) is kept.
 
 Two renderers that look alike, because bytes (ASGI) and str (WSGI) each have one fastest way and this is the path
-of every response.
+of every response. Most apps say the same head again and again: it is rendered and checked once.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from http import HTTPStatus
+from typing import Any
 
 from prefork.serve.clock import Clock
 
@@ -32,6 +33,12 @@ WANTS_CLOSE, HAS_DATE, HAS_SERVER = 1, 2, 4
 NO_LENGTH = -1
 
 _MOST_CACHED_NAMES = 1024
+_MOST_KNOWN_HEADS = 256
+_LONGEST_KNOWN_BYTES = 1024
+
+Head = tuple[bytes, int, int, bool]
+"""A head without its tail, the declared length or `NO_LENGTH`, `WANTS_CLOSE | HAS_DATE | HAS_SERVER`, and whether its
+status never has a body (RFC 9112 §6.3)."""
 
 STATUS_LINES: dict[int, bytes] = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode("ascii") for status in HTTPStatus
@@ -47,6 +54,66 @@ def render_status_line(status: int) -> bytes:
     if type(status) is not int or not 100 <= status <= 999:
         raise ValueError(f"status must be an int of three digits, not {status!r}")
     return b"HTTP/1.1 %d \r\n" % status
+
+
+class Heads:
+    """The heads that one service's app has said before, and the names in them. Bounded, and never holds a cookie."""
+
+    __slots__ = ("_kinds", "_known", "_text_kinds")
+
+    def __init__(self) -> None:
+        self._known: dict[object, Head] = {}
+        self._kinds: dict[bytes, int] = {}
+        self._text_kinds: dict[str, int] = {}
+
+    def render(self, status: int, fields: Iterable[tuple[bytes, bytes]]) -> Head:
+        """The head of a response. Raises ValueError or TypeError, saying which part of it must not reach the wire."""
+        key: Any = None
+        if type(fields) is list or type(fields) is tuple:
+            key = (status, *fields)
+            try:
+                head = self._known.get(key)
+            except TypeError:  # a field that is a list, a value that is a bytearray
+                key = None
+            else:
+                if head is not None:
+                    return head
+        line = render_status_line(status)
+        head = (*render_fields(line, fields, self._kinds), status in (204, 304))
+        return self._remember(key, head)
+
+    def render_text(self, status: str, fields: list[tuple[str, str]]) -> Head:
+        """As `render`, for WSGI's native strings (PEP 3333: each character one byte)."""
+        key: Any = None
+        if type(fields) is list:
+            key = (status, *fields)
+            try:
+                head = self._known.get(key)
+            except TypeError:
+                key = None
+            else:
+                if head is not None:
+                    return head
+        code = status[:3]
+        is_number = len(code) == 3 and code.isdigit() and code.isascii() and code >= "100"
+        if not is_number or status[3:4] not in ("", " "):
+            raise ValueError(f"not a status: {status!r}")
+        # The space belongs to the line also without a reason (RFC 9112 §4).
+        line = status if len(status) > 3 else status + " "
+        return self._remember(
+            key, (*render_text_fields(line, fields, self._text_kinds), code in ("204", "304"))
+        )
+
+    def _remember(self, key: object, head: Head) -> Head:
+        text, length, _, is_bodiless = head
+        if is_bodiless and length != NO_LENGTH and text.startswith(b"HTTP/1.1 204 "):
+            raise ValueError("a 204 response has no Content-Length")  # RFC 9110 §8.6
+        if key is not None and len(text) <= _LONGEST_KNOWN_BYTES and b"\r\nset-cookie:" not in text.lower():
+            known = self._known
+            if len(known) >= _MOST_KNOWN_HEADS:
+                known.clear()
+            known[key] = head
+        return head
 
 
 def render_fields(
@@ -91,7 +158,7 @@ def render_fields(
 def render_text_fields(
     status: str, fields: Iterable[tuple[str, str]], kinds: dict[str, int]
 ) -> tuple[bytes, int, int]:
-    """As `render_fields`, for WSGI's native strings (PEP 3333: each character one byte)."""
+    """As `render_fields`, for native strings."""
     text = f"HTTP/1.1 {status}\r\n"
     length = NO_LENGTH
     flags = 0

@@ -16,6 +16,7 @@ from prefork.serve.environ import FieldKeys
 from prefork.serve.exchange import Exchange
 from prefork.serve.http import HttpConnection
 from prefork.serve.http_service import HttpService
+from prefork.serve.response import Heads
 from prefork.serve.settings import ServeSettings
 from prefork.serve.thread_pool import ThreadPool
 from prefork.serve.wsgi_inline import InlineExchange
@@ -40,7 +41,7 @@ class WsgiService(HttpService):
         self.app = app
         self.root_path = settings.root_path.encode("utf-8").decode("latin-1")
         self.field_keys = FieldKeys()
-        self.header_kinds: dict[str, int] = {}
+        self.heads = Heads()
         self.running = 0
         """Calls of the app that have not ended."""
         self._lane: InlineExchange | None = None

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 from prefork.serve.environ import Environ, make_base_environ
 from prefork.serve.exchange import ClientDisconnectedError, Exchange, Phase
 from prefork.serve.http import HttpConnection
-from prefork.serve.response import CONTINUE, render_text_fields
+from prefork.serve.response import CONTINUE
 from prefork.serve.spool import Spool
 
 if TYPE_CHECKING:
@@ -110,13 +110,7 @@ class WsgiExchange(Exchange):
                 exc_info = None  # no ring of traceback and frame
         elif self.phase is not _AWAITED:
             raise RuntimeError("start_response was called a second time without exc_info")
-        code = status[:3]
-        if not (code.isdigit() and code.isascii() and code >= "100" and status[3:4] in ("", " ")):
-            raise ValueError(f"not a status: {status!r}")
-        if len(status) == 3:
-            status += " "  # the space belongs to the line also without a reason (RFC 9112 §4)
-        head, length, flags = render_text_fields(status, headers, self.service.header_kinds)
-        self.set_head(head, length, flags, int(code))
+        self.set_head(self.service.heads.render_text(status, headers))
         return self.write
 
     def write(self, data: bytes) -> None:
