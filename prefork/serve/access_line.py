@@ -52,15 +52,11 @@ GONE = "499"
 _HEADERS = "headers = dict(fields)"
 _TARGET = "_, _, path, query = target"
 _CLIENT = "client = ends[0]"
-_REQUEST_LINE = (
-    "method + ' ' + safe[path] + ('?' + safe[query] if query else '')"
-    " + (' HTTP/' + version if version else ' -') if method else '-'"
-)
 _ATOMS: Mapping[str, tuple[str, str]] = {
     "h": (_CLIENT, "client[0] if client else '-'"),
     "u": (_HEADERS, "find_user(headers, safe) if b'authorization' in headers else '-'"),
     "t": ("", "stamp.clf"),
-    "r": (_TARGET, _REQUEST_LINE),
+    "r": ("", "request_lines[method, target, version]"),
     "m": ("", "method or '-'"),
     "U": (_TARGET, "safe[path]"),
     "q": (_TARGET, "safe[query] if query else ''"),
@@ -103,6 +99,28 @@ class Escaped(dict[bytes, str]):
                 self.clear()
             self[raw] = text
         return text
+
+
+class RequestLines(dict[tuple[str, tuple[str, str, bytes, bytes], str], str]):
+    """From method, target and version to the request line; remembers, within bounds."""
+
+    __slots__ = ("_safe",)
+
+    def __init__(self, safe: Escaped) -> None:
+        super().__init__()
+        self._safe = safe
+
+    def __missing__(self, asked: tuple[str, tuple[str, str, bytes, bytes], str]) -> str:
+        method, (_, _, path, query), version = asked
+        if not method:
+            return "-"
+        target = self._safe[path] + ("?" + self._safe[query] if query else "")
+        line = f"{method} {target} HTTP/{version}" if version else f"{method} {target} -"
+        if len(line) <= _LONGEST_CACHED:
+            if len(self) >= _MOST_CACHED:
+                self.clear()
+            self[asked] = line
+        return line
 
 
 def escape(raw: object, limit: int = MOST_VALUE_CHARS) -> str:
@@ -197,8 +215,10 @@ def compile_json(line_format: str, stamp: Stamp, limit: int = MOST_VALUE_CHARS) 
 def _compile(  # for the two above
     pieces: Sequence[str | Atom], result: str, column: str, stamp: Stamp, limit: int, names: dict[str, Any]
 ) -> Render:
+    safe = Escaped(limit)
     names |= {
-        "safe": Escaped(limit),
+        "safe": safe,
+        "request_lines": RequestLines(safe),
         "stamp": stamp,
         "find_user": _find_user,
         "find_sent": _find_sent,

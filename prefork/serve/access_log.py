@@ -1,6 +1,6 @@
-"""The access log of one worker: a line for each request, written when the loop's turn is over.
+"""The access log of one worker: a line for each request, those of a few milliseconds in one write.
 
-All of a turn's lines are one write. It must never hold the loop up: what finds no room waits, then is dropped, and the
+It must never hold the loop up: what finds no room waits, then is dropped, and the
 log says how many. What a line says is `access_line`'s; where lines go is the sink's, which a worker brings along.
 """
 
@@ -16,6 +16,10 @@ from prefork.serve.access_line import SHORT_VALUE_CHARS, Facts, Render, Stamp, c
 
 logger = logging.getLogger("prefork.worker")
 
+EVERY_S = 0.01
+"""Lines are written so long after the first of them: a write for each turn of the loop would cost a busy worker, whose
+turns are short, more than all else here. Who is killed by SIGKILL loses as much.
+"""
 RETRY_S = 0.02
 """When there was no room: how long until we look again."""
 COMPLAIN_EVERY_S = 10.0
@@ -83,7 +87,7 @@ class AccessLog:
         self._noted.append(facts)
         if not self._is_due:
             self._is_due = True
-            self._loop.call_soon(self._flush, context=self._context)
+            self._loop.call_later(EVERY_S, self._flush, context=self._context)
 
     def _flush(self) -> None:
         if self._sink.write(self._render_noted()):

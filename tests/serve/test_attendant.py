@@ -175,7 +175,7 @@ def test_a_refusal_has_a_line_with_what_is_known(interface: str, sent: bytes, li
     assert said[0].endswith(" -")
 
 
-def test_pipelined_requests_have_their_lines_in_order_and_one_write() -> None:
+def test_lines_are_in_order_and_share_a_write() -> None:
     with logging_service(Told("asgi").app, "asgi", "%(U)s") as (served, lines):
         client = served.connect()
         client.send(b"".join(ask(b"/%d" % number) for number in range(10)))
