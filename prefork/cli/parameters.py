@@ -70,10 +70,9 @@ def write_options(formatter: click.HelpFormatter) -> None:
 
 
 def _make_named(name: Name) -> click.Option:
-    if name.kind is kinds.SWITCH:
-        return click.Option(
-            [f"--{name.key}/--no-{name.key}", name.key.replace("-", "_")], is_flag=True, default=None
-        )
+    if not name.kind.metavar:
+        flags = f"--{name.key}" if name.key.startswith("no-") else f"--{name.key}/--no-{name.key}"
+        return click.Option([flags, name.key.replace("-", "_")], is_flag=True, default=None)
     return _make_option(name.key, name.short, repeatable=name.option.repeatable)
 
 

@@ -9,9 +9,10 @@ from typing import Any, get_args
 import msgspec
 
 from prefork.config import addresses, tls, values, workers
+from prefork.config.access_format import parse_access_format
 from prefork.config.classes import parse_worker_class
 from prefork.config.environment import parse_pairs
-from prefork.config.peers import parse_peers
+from prefork.config.peers import parse_headers, parse_peers, parse_proxy_headers
 from prefork.config.values import Parser
 
 
@@ -20,6 +21,7 @@ class Kind(msgspec.Struct, frozen=True):
 
     parse: Parser
     metavar: str
+    """Empty: a flag without a value."""
     toml_type: Any
     """What a TOML file may hold there, as a type msgspec makes a schema of."""
     show: Callable[[Any], str] = str
@@ -85,6 +87,9 @@ PATHS = list_kind("FILE")
 DIRECTORIES = list_kind("DIR")
 PATTERNS = list_kind("GLOB")
 LOG_FILE = Kind(values.parse_log_file, "PATH", str, lambda path: path or "- (standard error)")
+ACCESS_LOG = Kind(values.parse_access_log, "PATH|-", str | bool, lambda path: path or "off")
+NO_ACCESS_LOG = Kind(lambda value: None if values.parse_boolean(value) else "-", "", bool)
+ACCESS_FORMAT = Kind(parse_access_format, "FORMAT", str)
 NAME = Kind(values.parse_name, "NAME", str)
 OWNER = Kind(values.parse_owner, "NAME", str | int, show_optional)
 ROOT_PATH = Kind(values.parse_root_path, "PATH", str, show_optional)
@@ -110,5 +115,7 @@ PEERS = Kind(parse_peers, "PEER", str | list[str], show_list)
 SECRET = Kind(tls.parse_secret, "TEXT", str, lambda secret: "hidden" if secret else "none")
 CERT_REQS = Kind(tls.parse_cert_reqs, "none|optional|required", int | str)
 TLS_VERSION = Kind(tls.parse_tls_version, "1.2|1.3", float | str)
+FORWARDED_HEADERS = Kind(parse_headers, "FIELD", str | list[str], show_list)
+PROXY_HEADERS = Kind(parse_proxy_headers, "", bool, show_list)
 PAIRS = Kind(parse_pairs, "KEY=VALUE", dict[str, str | int | float] | list[str], show_pairs)
 WORKER_CLASS = Kind(parse_worker_class, "CLASS", str)

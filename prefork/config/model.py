@@ -10,7 +10,8 @@ from typing import Literal
 
 import msgspec
 
-from prefork.config.peers import LOCAL
+from prefork.config.access_format import DEFAULT_FORMAT
+from prefork.config.peers import BELIEVED, LOCAL
 
 Interface = Literal["asgi", "wsgi", "stream", "protocol"]
 InterfaceChoice = Literal["auto", "asgi", "wsgi", "stream", "protocol"]
@@ -115,12 +116,17 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """0: no limit."""
     server_header: bool = True
     date_header: bool = True
+    limit_concurrency: int = 0
+    """Requests being answered at the same time by one worker; 0: no limit."""
+    request_id: bool = False
 
     # proxies
     proxy_protocol: bool = False
     """Peers of `forwarded_allow_ips` begin with a PROXY header."""
     forwarded_allow_ips: tuple[str, ...] = LOCAL
     """Peers that are trusted to say for whom they speak, in the normal form of `peers.py`."""
+    forwarded_headers: tuple[str, ...] = BELIEVED
+    """The fields in which they may say so, in lower case."""
 
     # TLS
     certfile: str | None = None
@@ -158,3 +164,6 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     log_format: LogFormat = "auto"
     log_file: str | None = None
     """None or `-`: standard error."""
+    access_log: str | None = None
+    """None: there is none; `-`: standard output."""
+    access_log_format: str = DEFAULT_FORMAT

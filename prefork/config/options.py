@@ -351,6 +351,21 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option("date-header", "date_header", kinds.SWITCH, "HTTP", "Whether responses carry the date."),
     Option(
+        "limit-concurrency",
+        "limit_concurrency",
+        kinds.COUNT,
+        "HTTP",
+        "Requests that one worker answers at the same time (503 past it); 0: no limit.",
+        aliases=(Alias("worker-connections"),),
+    ),
+    Option(
+        "request-id",
+        "request_id",
+        kinds.SWITCH,
+        "HTTP",
+        "Give every request an X-Request-ID, the client's own if it sent a valid one.",
+    ),
+    Option(
         "ws-max-size",
         "ws_max_size_bytes",
         kinds.SIZE,
@@ -399,6 +414,15 @@ OPTIONS: tuple[Option, ...] = (
         "Proxies",
         "Who may say for whom it speaks: addresses, networks, unix, * (repeatable).",
         aliases=(Alias("proxy-allow-from"),),
+        repeatable=True,
+    ),
+    Option(
+        "forwarded-headers",
+        "forwarded_headers",
+        kinds.FORWARDED_HEADERS,
+        "Proxies",
+        "Which fields of theirs are believed: those that your proxy sets itself (repeatable).",
+        aliases=(Alias("proxy-headers", kinds.PROXY_HEADERS),),
         repeatable=True,
     ),
     Option(
@@ -503,6 +527,22 @@ OPTIONS: tuple[Option, ...] = (
         "Logs",
         "Write the log here instead of standard error (-).",
         aliases=(Alias("error-logfile"), Alias("errorlog")),
+    ),
+    Option(
+        "access-log",
+        "access_log",
+        kinds.ACCESS_LOG,
+        "Logs",
+        "Write a line for each request here; - is standard output.",
+        aliases=(Alias("access-logfile"), Alias("accesslog"), Alias("no-access-log", kinds.NO_ACCESS_LOG)),
+    ),
+    Option(
+        "access-log-format",
+        "access_log_format",
+        kinds.ACCESS_FORMAT,
+        "Logs",
+        "What a line says, in gunicorn's atoms.",
+        aliases=(Alias("access-logformat"),),
     ),
 )
 

@@ -6,13 +6,17 @@ are refused: an answer of the name server's must not decide who is trusted.
 
 from __future__ import annotations
 
-from prefork.config.values import RefusedValueError, parse_text, quote, split_list
+from prefork.config.nearest import find_nearest
+from prefork.config.values import RefusedValueError, parse_boolean, parse_text, quote, split_list
 
 EVERYBODY = "*"
 UNIX = "unix"
 """Whoever may connect to our unix sockets: the socket's mode says who that is."""
 LOCAL = ("127.0.0.1", "::1", UNIX)
 """A proxy on this machine."""
+HEADERS = ("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "forwarded")
+BELIEVED = HEADERS[:2]
+"""What proxies usually overwrite or append to. A field that a proxy leaves alone is the client's, to say anything."""
 ACCEPTED = "addresses, networks such as 10.0.0.0/8, unix, *"
 
 _MAPPED_BITS = 96
@@ -22,6 +26,28 @@ _MAPPED_BITS = 96
 def parse_peers(value: object) -> tuple[str, ...]:
     """A list, or a text with commas between; an empty one trusts nobody."""
     return tuple(dict.fromkeys(_parse_peer(item) for item in split_list(value)))
+
+
+def parse_headers(value: object) -> tuple[str, ...]:
+    """The fields to believe: a list, or a text with commas between; an empty one believes none."""
+    return tuple(dict.fromkeys(_parse_header(item) for item in split_list(value)))
+
+
+def parse_proxy_headers(value: object) -> tuple[str, ...]:
+    """Uvicorn's switch: on is the usual fields, off is none."""
+    return BELIEVED if parse_boolean(value) else ()
+
+
+def _parse_header(item: str) -> str:
+    name = item.lower().replace("_", "-")
+    if name in HEADERS:
+        return name
+    near = find_nearest(name, HEADERS)
+    raise RefusedValueError(
+        f"{quote(item)} is no field of ours",
+        ", ".join(HEADERS),
+        instead=f"did you mean {near}?" if near else "",
+    )
 
 
 def _parse_peer(item: str) -> str:

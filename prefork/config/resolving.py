@@ -82,8 +82,8 @@ def resolve(
     if "workers" in fields:
         fields["workers"], fields["workers_why"] = count_workers(fields["workers"], count_cpus)
     fields["reload_dir"] = tuple(join_path(chdir, path) for path in fields.get("reload_dir", ()))
-    for field in ("pid", "log_file", "certfile", "keyfile", "ca_certs"):
-        if fields.get(field):
+    for field in ("pid", "log_file", "access_log", "certfile", "keyfile", "ca_certs"):
+        if fields.get(field, "-") not in {None, "-"}:
             fields[field] = join_path(chdir, fields[field])
     config = Config(**{**fields, "chdir": chdir})
     origin = {

@@ -94,6 +94,13 @@ def parse_log_file(value: object) -> str | None:
     return None if text == "-" else text
 
 
+def parse_access_log(value: object) -> str | None:
+    """A path, `-` for standard output, None for no access log; yes and no are accepted too."""
+    if isinstance(value, bool) or (isinstance(value, str) and value.strip().lower() in _TRUE | _FALSE):
+        return "-" if parse_boolean(value) else None
+    return parse_text(value)
+
+
 def parse_boolean(value: object) -> bool:
     """True or false, as TOML has it or as people write it in a variable."""
     if isinstance(value, bool):

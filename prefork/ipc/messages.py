@@ -29,7 +29,7 @@ class Give(Message, frozen=True, tag="give"):
     """Carries a descriptor the generation needs; all of them come before `Boot`."""
 
     carries_fd: ClassVar[bool] = True
-    what: Literal["listener", "scoreboard", "log", "tls"]
+    what: Literal["listener", "scoreboard", "log", "access-log", "tls"]
     number: int = 0
     """Which listener: each has a number of its own, for as long as the master lives."""
 
@@ -56,6 +56,7 @@ class ReopenLog(Message, frozen=True, tag="reopen-log"):
     """To zygotes and workers: write to this log file from now on. Carries it, already open for appending."""
 
     carries_fd: ClassVar[bool] = True
+    what: Literal["log", "access-log"] = "log"
 
 
 class Unlisten(Message, frozen=True, tag="unlisten"):
@@ -203,6 +204,7 @@ class Resume(Message, frozen=True, tag="resume"):
     listener_fds: dict[int, int]
     scoreboard_fd: int
     log_fd: int | None
+    access_log_fd: int | None
     tls_fd: int | None
     unsafe: str
     """What the first import left behind."""

@@ -20,7 +20,7 @@ from prefork.errors import PreforkError
 from prefork.ipc import messages as say
 from prefork.master.children import Children, WorkerHandle, ZygoteHandle
 from prefork.master.hearing import Ear
-from prefork.master.provisions import Provider, Provision
+from prefork.master.provisions import LogFile, Provider, Provision
 from prefork.system import processes, signals
 from prefork.system.certificates import Credentials, seal
 from prefork.system.channel import open_pair
@@ -125,26 +125,29 @@ class Performer:
     def reopen_logs(self) -> None:
         """Have everybody write to the file that is at the log's path now, and make it if there is none."""
         in_use = [*self._provisions.values(), *([self._next] if self._next else [])]
-        configs = {provision.config.log_file: provision.config for provision in in_use}
-        if configs.keys() == {None}:
+        logs = {
+            (log.kind, log.path): (log, each.config)
+            for each in in_use
+            for log in each.logs()
+            if log.is_file()
+        }
+        if not logs:
             logger.info("no log file to reopen")
-            return
-        for path, config in configs.items():
+        for log, config in logs.values():
             try:
-                fd = self._provider.reopen_log(config)
+                fd = self._provider.reopen_log(log, config)
             except PreforkError as error:
                 logger.error("the log stays as it is: %s", error.message)  # noqa: TRY400 ours, no traceback
                 continue
-            if fd is not None:
-                self._pass_on_log(path, fd)
-                os.close(fd)
-                logger.info("log reopened")
+            self._pass_on_log(log, fd)
+            os.close(fd)
+            logger.info("%s reopened", log.kind.replace("-", " "))
 
-    def _pass_on_log(self, path: str | None, fd: int) -> None:
+    def _pass_on_log(self, log: LogFile, fd: int) -> None:
         try:
             for child in self._children.all():
-                if self._provisions[child.gen].config.log_file == path:
-                    self._children.send(child, say.ReopenLog(), fd)
+                if any(log.is_same(each) for each in self._provisions[child.gen].logs()):
+                    self._children.send(child, say.ReopenLog(log.kind), fd)
         except OSError as error:  # no descriptor left for a duplicate
             logger.error("not every process writes to the new log: %s", error.strerror)  # noqa: TRY400 no bug of ours
 
@@ -185,6 +188,8 @@ class Performer:
             self._children.send(zygote, say.Give("scoreboard"), self._scoreboard.fd)
             if provision.log is not None:
                 self._children.send(zygote, say.Give("log"), provision.log.fd)
+            if provision.access_log is not None:
+                self._children.send(zygote, say.Give("access-log"), provision.access_log.fd)
             if provision.credentials is not None:
                 self._give_certificates(zygote, provision.credentials)
             # The password has done its work: no file and no message shall hold it.

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Literal
 
 from prefork.config.addresses import parse_address
 from prefork.config.model import Config
@@ -28,13 +29,25 @@ Owner = tuple[int, int] | None
 
 @dataclass(frozen=True, eq=False, slots=True)
 class LogFile:
-    """A log file, open for appending. The descriptor stays when it is reopened."""
+    """A log, open for appending. The descriptor stays when it is reopened."""
 
+    kind: Literal["log", "access-log"]
     path: str
+    """`-`: standard output."""
     fd: int
+
+    def is_file(self) -> bool:
+        """Does it have a path to be reopened under?"""
+        return self.path != logs.STANDARD_STREAM
+
+    def is_same(self, other: LogFile) -> bool:
+        """Of the same kind, at the same path?"""
+        return (self.kind, self.path) == (other.kind, other.path)
 
     def is_in_place(self) -> bool:
         """Does its path still lead to it? It may have been rotated, or a directory above it turned round."""
+        if not self.is_file():
+            return True
         try:
             return os.path.samestat(os.stat(self.path), os.fstat(self.fd))
         except OSError:
@@ -50,8 +63,14 @@ class Provision:
     """By number: given in the order of binding, never given twice."""
     log: LogFile | None
     """None: standard error."""
+    access_log: LogFile | None
+    """None: there is none."""
     credentials: Credentials | None = None
     """What its certificate files held when it was read; None: no TLS."""
+
+    def logs(self) -> list[LogFile]:
+        """Those that are open for it."""
+        return [each for each in (self.log, self.access_log) if each is not None]
 
     def log_fd(self) -> int:
         """Where its processes log to."""
@@ -73,21 +92,29 @@ class Provider:
             known, logs_before = dict(self._listeners), list(self._logs)
             undo.callback(self._close_all_but, known, logs_before)
             credentials = read_certificates(config)
-            log = self.open_log(config)
-            provision = Provision(config, self.bind(config), log, credentials)
+            log, access_log = self.open_logs(config)
+            provision = Provision(config, self.bind(config), log, access_log, credentials)
             undo.pop_all()
         return provision
 
-    def open_log(self, config: Config) -> LogFile | None:
-        """The log of this configuration; the one that is open already if its path leads there."""
-        if config.log_file is None:
+    def open_logs(self, config: Config) -> tuple[LogFile | None, LogFile | None]:
+        """The log and the access log of this configuration; those that are open already if their paths lead there."""
+        return (
+            self._open_log("log", config.log_file, config),
+            self._open_log("access-log", config.access_log, config),
+        )
+
+    def _open_log(
+        self, kind: Literal["log", "access-log"], path: str | None, config: Config
+    ) -> LogFile | None:
+        if path is None or (kind == "log" and path == logs.STANDARD_STREAM):
             return None
         for log in self._logs:
-            if log.path == config.log_file and log.is_in_place():
+            if (log.kind, log.path) == (kind, path) and log.is_in_place():
                 return log
-        fd = open_log_for(config)
-        assert fd is not None  # noqa: S101  # it is None for standard error only
-        self._logs.append(LogFile(config.log_file, fd))
+        is_file = path != logs.STANDARD_STREAM
+        fd = open_log_for(config, kind, path) if is_file else logs.open_standard_output()
+        self._logs.append(LogFile(kind, path, fd))
         return self._logs[-1]
 
     def bind(self, config: Config) -> dict[int, Listener]:
@@ -129,16 +156,15 @@ class Provider:
             except (OSError, PreforkError) as error:
                 logger.warning("a listener stays as it was: %s", error, extra={"address": listener.name()})
 
-    def reopen_log(self, config: Config) -> int | None:
-        """Open the log anew under its path and write there from now on; None for standard error.
+    def reopen_log(self, reopened: LogFile, config: Config) -> int:
+        """Open a log anew under its path and write there from now on.
 
         The descriptor is the caller's, for those who write there too. Raises `PreforkError`.
         """
-        fd = open_log_for(config)
-        if fd is not None:
-            for log in self._logs:
-                if log.path == config.log_file:
-                    os.dup2(fd, log.fd, inheritable=False)
+        fd = open_log_for(config, reopened.kind, reopened.path)
+        for log in self._logs:
+            if log.is_same(reopened):
+                os.dup2(fd, log.fd, inheritable=False)
         return fd
 
     def retain(self, provisions: Iterable[Provision]) -> dict[int, str]:
@@ -149,7 +175,7 @@ class Provider:
         names = {number: listener.name() for number, listener in unused.items()}
         for listener in unused.values():
             listener.refuse_new()  # the workers empty its backlog, and then it ends
-        used = [provision.log for provision in kept]
+        used = [log for provision in kept for log in provision.logs()]
         self._close_all_but(numbers, [log for log in self._logs if log in used])
         return names
 
@@ -187,9 +213,10 @@ def find_owner(config: Config) -> Owner:
     return None if identity is None else (identity.uid, identity.gid)
 
 
-def open_log_for(config: Config) -> int | None:
-    """Open this configuration's log file, which the workers own. Raises `PreforkError`."""
-    fd, owner = logs.open_log(config.log_file), find_owner(config)
-    if fd is not None and owner is not None and os.geteuid() == 0:
+def open_log_for(config: Config, kind: str, path: str) -> int:
+    """Open a log file of this configuration, which the workers own. Raises `PreforkError`."""
+    owner = find_owner(config)
+    fd = logs.open_log(path, "access log" if kind == "access-log" else "log file")
+    if owner is not None and os.geteuid() == 0:
         os.fchown(fd, *owner)
     return fd

@@ -37,11 +37,11 @@ def run_master(config: Config, reread: Callable[[], Config], head_start: Spawned
     with ExitStack() as undo:
         provider = Provider()
         undo.callback(provider.close_listeners)
-        log = provider.open_log(config)
+        log, access_log = provider.open_logs(config)
         logs.set_up_logging(config.log_level, config.log_format, logs.STDERR if log is None else log.fd)
         if config.pid is not None:
             undo.callback(_claim_pidfile(config.pid, config.umask).remove)
-        provision = Provision(config, provider.bind(config), log, read_certificates(config))
+        provision = Provision(config, provider.bind(config), log, access_log, read_certificates(config))
         titles.set_title(f"prefork: master {config.name} starting")
         processes.become_subreaper()
         _say_hello(provision)

@@ -7,7 +7,7 @@ of the app, also one that goes on after its response, before it is drained.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from prefork.serve.asgi_exchange import AsgiExchange
 from prefork.serve.exchange import Exchange
@@ -53,12 +53,14 @@ class AsgiService(HttpService):
         return AsgiExchange(connection, self)
 
     def grant_upgrade(self, connection: HttpConnection, asked: Exchange) -> WebSocketExchange | None:
-        if asked.version != "1.1" or not _names_websocket(asked.headers):
+        if not isinstance(asked, AsgiExchange) or asked.version != "1.1":
+            return None  # one that is refused is not ours
+        if not _names_websocket(asked.headers):
             return None
         from prefork.serve.websocket_exchange import WebSocketExchange  # noqa: PLC0415 - see websocket_wire
 
         granted = WebSocketExchange(connection, self, asked)
-        cast(AsgiExchange, asked).dismantle()
+        asked.dismantle()
         return granted
 
     def open_group(self) -> WebSocketGroup:

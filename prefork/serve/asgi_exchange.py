@@ -20,6 +20,7 @@ from prefork.serve.response import CONTINUE
 
 if TYPE_CHECKING:
     from prefork.serve.asgi import AsgiService
+    from prefork.serve.ends import Ends
 
 logger = logging.getLogger("prefork.worker")
 
@@ -86,7 +87,7 @@ class AsgiExchange(Exchange):
         if connection.scheme == "https":
             from prefork.serve.tls_facts import describe_for_asgi  # noqa: PLC0415  # only with TLS
 
-            self._scope["extensions"] = describe_for_asgi(connection.transport)
+            self._scope["extensions"] |= describe_for_asgi(connection.transport)
 
     # From the connection.
 
@@ -109,6 +110,11 @@ class AsgiExchange(Exchange):
         self._first_step = False
         if self.phase is _HEAD:
             self._put_late_head()
+
+    def tell_ends(self, ends: Ends | None) -> None:
+        self.ends = ends
+        scope, told = self._scope, ends or self.connection
+        scope["client"], scope["server"], scope["scheme"] = told.client, told.server, told.scheme
 
     def take_body(self, data: bytes) -> None:
         if self.phase is _DONE:
@@ -192,6 +198,8 @@ class AsgiExchange(Exchange):
     def _fail(self, exc: BaseException | None) -> None:
         """The app raised, or returned without a complete response."""
         if isinstance(exc, ClientDisconnectedError) and (self.gone or self._disconnect_told):
+            if not self.gone and self.phase is not _DONE:
+                self.connection.cut()  # half-closed by the client, given up by the app: nobody else would end it
             return  # what send() raised came back: not the app's fault
         if isinstance(exc, asyncio.CancelledError) and self.gone:
             return  # the worker ends, and has counted this request as cut

@@ -7,6 +7,7 @@ import fcntl
 import socket
 import struct
 import termios
+from typing import NamedTuple
 
 _TCP_INFO_SIZE = 128
 _BYTES_ACKED, _BYTES_ACKED_AT = struct.Struct("=Q"), 120
@@ -16,6 +17,17 @@ Client = tuple[str, int] | None
 """Address and port; None on a unix socket, whose clients have neither."""
 Server = tuple[str, int | None] | None
 """Address and port, or a unix socket's path and None."""
+
+
+class Ends(NamedTuple):
+    """Whom a request is from, and what it was sent to."""
+
+    client: Client
+    server: Server
+    scheme: str
+    """`http` or `https`."""
+    host: bytes = b""
+    """What stands for the Host field; empty: that field itself."""
 
 
 def name_ends(transport: asyncio.Transport) -> tuple[Client, Server]:

@@ -12,6 +12,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from prefork.serve.door import Door, Stage
 from prefork.serve.ends import has_unread
@@ -19,6 +20,9 @@ from prefork.serve.service import Cells, Service
 from prefork.serve.settings import ServeSettings
 from prefork.serve.tls_facts import Tls
 from prefork.serve.trust import TrustedPeers
+
+if TYPE_CHECKING:
+    from prefork.serve.access_log import AccessLog
 
 logger = logging.getLogger("prefork.worker")
 
@@ -73,6 +77,9 @@ class Entrance:
 
     def hear_by(self, catch_up: Callable[[], None]) -> None:
         self._service.hear_by(catch_up)
+
+    def log_access(self, log: AccessLog) -> None:
+        self._service.log_access(log)
 
     def open_connection(self) -> asyncio.BaseProtocol:
         return Door(self)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from prefork.serve.ends import Ends
 from prefork.serve.http import HttpConnection
 from prefork.serve.settings import ServeSettings
 
@@ -87,11 +88,13 @@ class FieldKeys:
         return key
 
 
-def make_base_environ(connection: HttpConnection, settings: ServeSettings) -> Environ:
-    """The part of the environ that is the same for every request of a connection."""
-    host, port = connection.server or ("", None)
+def make_base_environ(
+    connection: HttpConnection, ends: Ends | HttpConnection, settings: ServeSettings
+) -> Environ:
+    """The part of the environ that is the same for every request between the same ends."""
+    host, port = ends.server or ("", None)
     if port is None:  # a unix socket has neither; a URL needs both
-        host, port = "localhost", 443 if connection.scheme == "https" else 80
+        host, port = "localhost", 443 if ends.scheme == "https" else 80
     environ: Environ = {
         "SERVER_SOFTWARE": "prefork",
         "SERVER_NAME": host,
@@ -99,7 +102,7 @@ def make_base_environ(connection: HttpConnection, settings: ServeSettings) -> En
         "SCRIPT_NAME": settings.root_path.encode("utf-8").decode("latin-1"),
         "REMOTE_ADDR": "",
         "wsgi.version": (1, 0),
-        "wsgi.url_scheme": connection.scheme,
+        "wsgi.url_scheme": ends.scheme,
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": settings.threads > 1,
         "wsgi.multiprocess": True,  # a reload has two workers even where there is one
@@ -107,9 +110,9 @@ def make_base_environ(connection: HttpConnection, settings: ServeSettings) -> En
         "wsgi.file_wrapper": FileWrapper,
         "wsgi.input_terminated": True,
     }
-    if connection.client is not None:
-        environ["REMOTE_ADDR"] = connection.client[0]
-        environ["REMOTE_PORT"] = str(connection.client[1])
+    if ends.client is not None:
+        environ["REMOTE_ADDR"] = ends.client[0]
+        environ["REMOTE_PORT"] = str(ends.client[1])
     if connection.scheme == "https":
         from prefork.serve.tls_facts import describe_for_wsgi  # noqa: PLC0415  # only with TLS
 

@@ -18,6 +18,7 @@ from prefork.serve.clock import CLOSE_LINE, KEEP_ALIVE_LINE, Clock
 from prefork.serve.response import HAS_DATE, HAS_SERVER, NO_LENGTH, WANTS_CLOSE, Head, render_refusal
 
 if TYPE_CHECKING:
+    from prefork.serve.ends import Ends
     from prefork.serve.http import HttpConnection
 
 JOIN_BYTES = 65536
@@ -61,12 +62,16 @@ class Exchange:
         "closing",
         "connection",
         "emit",
+        "ends",
         "expects_continue",
         "gone",
         "headers",
         "keep_alive",
         "method",
         "phase",
+        "request_id",
+        "started_s",
+        "streamed_bytes",
         "target",
         "version",
     )
@@ -94,6 +99,14 @@ class Exchange:
         """The response said, or meant, that the connection ends with it."""
         self.gone = False
         """The client cannot be answered any more."""
+        self.ends: Ends | None = None
+        """Whom the request is from, if a proxy spoke for somebody; None: the ends of the connection."""
+        self.request_id = b""
+        """Empty unless requests have ids."""
+        self.started_s = 0.0
+        """When the head was complete, if somebody wants to know."""
+        self.streamed_bytes = 0
+        """Of a body whose length was not said beforehand."""
         self._head = b""
         self._length = NO_LENGTH
         self._flags = 0
@@ -130,12 +143,18 @@ class Exchange:
         """The transport's buffer has room again."""
         raise NotImplementedError
 
+    def tell_ends(self, ends: Ends | None) -> None:
+        """From this request on, until told otherwise, the app hears that it is from and to these."""
+        raise NotImplementedError
+
     # The response.
 
     def set_head(self, head: Head) -> None:
         """Keep a rendered head until the first body bytes decide its framing."""
         self._head, self._length, self._flags, is_bodiless = head
         self._no_body = is_bodiless or self.method == "HEAD"
+        if self.request_id and b"\r\nx-request-id:" not in self._head.lower():
+            self._head += b"X-Request-ID: %b\r\n" % self.request_id
         self.phase = _HEAD
 
     def put(self, body: bytes, *, last: bool) -> None:
@@ -150,6 +169,7 @@ class Exchange:
                 length = self._length
                 if length == NO_LENGTH:
                     head = b"%bContent-Length: %d\r\n" % (self._head, size)
+                    self._length = size
                 elif length == size:
                     head = self._head
                 else:
@@ -172,8 +192,11 @@ class Exchange:
             if last and self._left:
                 raise ValueError(f"the body is {self._left} bytes shorter than its Content-Length")
         elif self._chunked:
+            self.streamed_bytes += size
             self._put_chunk(body, last=last)
             body = b""
+        else:
+            self.streamed_bytes += size
         if last:
             self.phase = _DONE
         if body:
@@ -254,13 +277,14 @@ class Exchange:
             self._left = self._length
         elif last:
             head += b"Content-Length: %d\r\n" % size
-            self._left = size
+            self._left = self._length = size
         elif self.version == "1.1":
             head += b"Transfer-Encoding: chunked\r\n"
             self._chunked = True
         else:
             self.keep_alive = False  # HTTP/1.0 ends a body of unknown length by closing (RFC 9112 §6.3)
         self.phase = _BODY
+        self.streamed_bytes = 0
         self.emit(head + self._make_tail())
 
     def _put_chunk(self, body: bytes, *, last: bool) -> None:
@@ -298,11 +322,37 @@ class Exchange:
         if self.phase is _BODY:
             connection.cut()
             return
+        self.answer_itself(500)
+
+    def answer_itself(self, status: int, fields: bytes = b"") -> None:
+        """The server's own answer in place of the app's; nothing may be on the wire yet."""
+        connection = self.connection
         self.closing = not (self.keep_alive and connection.may_keep_alive(self))
-        self.phase = _DONE
+        if self.request_id:
+            fields += b"X-Request-ID: %b\r\n" % self.request_id
         with_body = self.method != "HEAD"
-        self.emit(render_refusal(500, self.clock, close=self.closing, with_body=with_body))
+        answer = render_refusal(status, self.clock, close=self.closing, with_body=with_body, fields=fields)
+        self.set_plain_head(answer, with_body=with_body)
+        self.phase = _DONE
+        self.emit(answer)
         connection.finish(self)
+
+    def set_plain_head(self, answer: bytes, *, with_body: bool) -> None:
+        """Know of an answer of our own what `tell_sent` will be asked."""
+        head, _, body = answer.partition(b"\r\n\r\n")
+        self._head = head
+        self._length, self._no_body = len(body), not with_body
+
+    def tell_sent(self) -> tuple[bytes, int]:
+        """The head of the response and how many bytes of its body went out; an empty head if nothing did."""
+        phase, length = self.phase, self._length
+        if phase is _DONE and length != NO_LENGTH and not self._no_body:
+            return self._head, length
+        if phase is _AWAITED or phase is _HEAD:
+            return b"", 0
+        if self._no_body:
+            return self._head, 0
+        return self._head, self.streamed_bytes if length == NO_LENGTH else length - max(0, self._left)
 
     def client_gone(self) -> ClientDisconnectedError:
         """What an app is told that writes to nobody."""

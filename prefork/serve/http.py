@@ -106,7 +106,7 @@ class HttpConnection(asyncio.Protocol):
         self.client, self.server = name_ends(transport)
         if transport.get_extra_info("sslcontext") is not None:
             self.scheme = "https"
-        self.reader = RequestReader(self, self.service.vocabulary, self.service.settings)
+        self.reader = self.service.make_reader(self)
         self._feed = self.reader.parser.feed_data
         self.service.open(self)
 
@@ -410,8 +410,11 @@ class HttpConnection(asyncio.Protocol):
         status = self._refusal
         if status is not None and not self.transport.is_closing():
             with_body = (method or self.reader.parse_method()) != "HEAD"
-            self.transport.write(render_refusal(status, self.service.clock, with_body=with_body))
+            self._write_refusal(render_refusal(status, self.service.clock, with_body=with_body))
             self.end(linger=True)
+
+    def _write_refusal(self, answer: bytes) -> None:
+        self.transport.write(answer)
 
     def _watch_head(self, grown_bytes: int) -> None:
         reader = self.reader

@@ -18,11 +18,14 @@ from prefork.serve.deadlines import check_deadlines
 from prefork.serve.ends import Client
 from prefork.serve.exchange import Exchange
 from prefork.serve.http import HttpConnection
+from prefork.serve.reader import RequestReader
 from prefork.serve.service import CONNECTIONS, IN_FLIGHT, REQUESTS, Cells, Counters
-from prefork.serve.settings import ServeSettings
+from prefork.serve.settings import ServeSettings, needs_attendant
 from prefork.serve.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
+    from prefork.serve.access_log import AccessLog
+    from prefork.serve.attendant import Attendant
     from prefork.serve.websocket_exchange import WebSocketExchange
 
 logger = logging.getLogger("prefork.worker")
@@ -82,6 +85,9 @@ class HttpService:
         self._drained: list[asyncio.Future[None]] = []
         self._bad_input_at_s = -BAD_INPUT_EVERY_S
         self._bad_input_unsaid = 0
+        self._attendant: Attendant | None = None
+        if needs_attendant(settings):
+            self._call_attendant()
 
     # The worker's side.
 
@@ -89,8 +95,14 @@ class HttpService:
         self.counters = Counters(cells)
         self.cells = cells
 
+    def log_access(self, log: AccessLog) -> None:
+        self._call_attendant().log_to(log)
+
     def open_connection(self) -> HttpConnection:
-        return HttpConnection(self)
+        attendant = self._attendant
+        if attendant is None or not attendant.attends_connections:
+            return HttpConnection(self)
+        return attendant.open_connection()
 
     def drain(self) -> None:
         if not self.draining:
@@ -114,6 +126,13 @@ class HttpService:
         return lost
 
     # The connections' side.
+
+    def make_reader(self, connection: HttpConnection) -> RequestReader:
+        """What reads the requests of this connection; its ends are known."""
+        attendant = self._attendant
+        if attendant is not None and attendant.reads_for(connection):
+            return attendant.make_reader(connection)
+        return RequestReader(connection, self.vocabulary, self.settings)
 
     def make_exchange(self, connection: HttpConnection) -> Exchange:
         """A new exchange of this service's interface for one connection."""
@@ -186,6 +205,13 @@ class HttpService:
         )
         self._bad_input_at_s = self.clock.now
         self._bad_input_unsaid = 0
+
+    def _call_attendant(self) -> Attendant:
+        if self._attendant is None:
+            from prefork.serve.attendant import Attendant  # noqa: PLC0415  # for those who need one
+
+            self._attendant = Attendant(self)
+        return self._attendant
 
     def _tick(self) -> None:
         self.clock.refresh()

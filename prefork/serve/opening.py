@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from prefork.config.model import Interface
 from prefork.serve.service import Service
-from prefork.serve.settings import ServeSettings
+from prefork.serve.settings import ServeSettings, needs_attendant
 
 if TYPE_CHECKING:
     from prefork.serve.tls_facts import Tls
@@ -61,10 +61,12 @@ def _open_bare(
             return ProtocolService(callee, settings, loop)
 
 
-def import_service(interface: Interface, *, has_door: bool = False) -> None:
+def import_service(interface: Interface, settings: ServeSettings, *, has_door: bool = False) -> None:
     """Only import what `open_service` will need, so that processes forked from this one share it."""
     if has_door:
         import prefork.serve.entrance  # noqa: PLC0415
+    if interface in ("asgi", "wsgi") and needs_attendant(settings):
+        import prefork.serve.attendant  # noqa: PLC0415
     match interface:
         case "asgi":
             import prefork.serve.asgi  # noqa: PLC0415

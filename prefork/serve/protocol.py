@@ -11,9 +11,13 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from prefork.serve.service import CONNECTIONS, IN_FLIGHT, REQUESTS, Cells, Counters
 from prefork.serve.settings import ServeSettings
+
+if TYPE_CHECKING:
+    from prefork.serve.access_log import AccessLog
 
 ProtocolFactory = Callable[[], asyncio.BaseProtocol]
 Made = Callable[[asyncio.Transport], None]
@@ -49,6 +53,9 @@ class ProtocolService:
 
     def count_in(self, cells: Cells) -> None:
         self.counters = Counters(cells)
+
+    def log_access(self, log: AccessLog) -> None:
+        pass  # there are no requests here
 
     def open_connection(self) -> asyncio.BaseProtocol:
         try:

@@ -129,6 +129,12 @@ class RequestReader:
         """The method of the request being read, or read last; any, if there is none."""
         return self._get_method().decode("ascii")
 
+    def tell_partial(self) -> tuple[str, bytes, list[tuple[bytes, bytes]]]:
+        """The method, the target and the fields of a head that was refused, as far as they came."""
+        if not self._url:
+            return "", b"", []
+        return self._get_method().decode("ascii"), self._url, self._headers
+
     def close(self) -> None:
         """Let go of the parser, which holds this object by its callbacks, and of the connection, which holds it too."""
         self.exchange = None

@@ -201,13 +201,15 @@ def render_text_fields(
         raise ValueError(_name_culprit(fields, str)) from None
 
 
-def render_refusal(status: int, clock: Clock, *, close: bool = True, with_body: bool = True) -> bytes:
-    """A whole answer of the server's own: its reason as text."""
+def render_refusal(
+    status: int, clock: Clock, *, close: bool = True, with_body: bool = True, fields: bytes = b""
+) -> bytes:
+    """A whole answer of the server's own: its reason as text. `fields` are whole lines of the head."""
     line = render_status_line(status)
     body = line[13:-2]
     head = b"%bContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n" % (line, len(body))
     tail = clock.tail_close if close else clock.tail
-    return head + tail + (body if with_body else b"")
+    return head + fields + tail + (body if with_body else b"")
 
 
 def _name_culprit(fields: Iterable[tuple[Any, Any]], kind: type[Any]) -> str:

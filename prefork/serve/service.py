@@ -10,7 +10,10 @@ from __future__ import annotations
 import asyncio
 from array import array
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from prefork.serve.access_log import AccessLog
 
 CONNECTIONS, IN_FLIGHT, REQUESTS = range(3)
 """What each cell of `Counters` counts, in the order of the scoreboard's row."""
@@ -67,6 +70,9 @@ class Service(Protocol):
 
     def count_in(self, cells: Cells) -> None:
         """Count there from now on; the cells are all 0, and no connection was ever open."""
+
+    def log_access(self, log: AccessLog) -> None:
+        """Tell of every request there. Only HTTP has any; the others do nothing."""
 
     def open_connection(self) -> asyncio.BaseProtocol:
         """The protocol factory: a new protocol object for one accepted socket."""

@@ -26,6 +26,10 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True):
     date_header: bool = True
     proxy_protocol: bool = False
     """Trusted peers begin with a header that says for whom they speak."""
+    request_id: bool = False
+    limit_concurrency: int = 0
+    forwarded_headers: tuple[str, ...] = ()
+    """The fields that are believed from trusted peers, in lower case."""
     forwarded_allow_ips: tuple[str, ...] = LOCAL
     """For `trust.TrustedPeers`."""
     ssl_handshake_timeout_s: float = 10.0
@@ -36,6 +40,11 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True):
     drain_websockets: WebSocketDrain = "close"
     graceful_timeout_s: float = 30.0
     """All that a drain may take; what is spread over time then fits into it."""
+
+
+def needs_attendant(settings: ServeSettings) -> bool:
+    """Whether requests are more than answered; see `attendant`. The access log comes later, and needs one too."""
+    return bool(settings.request_id or settings.limit_concurrency or settings.forwarded_headers)
 
 
 def settings_of(config: Config) -> ServeSettings:
@@ -55,6 +64,9 @@ def settings_of(config: Config) -> ServeSettings:
         date_header=config.date_header,
         proxy_protocol=config.proxy_protocol,
         ssl_handshake_timeout_s=config.ssl_handshake_timeout_s,
+        request_id=config.request_id,
+        limit_concurrency=config.limit_concurrency,
+        forwarded_headers=config.forwarded_headers,
         forwarded_allow_ips=config.forwarded_allow_ips,
         ws_max_size_bytes=config.ws_max_size_bytes,
         ws_ping_interval_s=config.ws_ping_interval_s,

@@ -12,9 +12,13 @@ import contextvars
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from prefork.serve.service import CONNECTIONS, IN_FLIGHT, REQUESTS, Cells, Counters
 from prefork.serve.settings import ServeSettings
+
+if TYPE_CHECKING:
+    from prefork.serve.access_log import AccessLog
 
 StreamHandler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[object]]
 
@@ -51,6 +55,9 @@ class StreamService:
 
     def count_in(self, cells: Cells) -> None:
         self.counters = Counters(cells)
+
+    def log_access(self, log: AccessLog) -> None:
+        pass  # there are no requests here
 
     def open_connection(self) -> asyncio.BaseProtocol:
         reader = asyncio.StreamReader(READ_LIMIT_BYTES, self._loop)

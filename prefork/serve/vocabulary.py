@@ -22,21 +22,23 @@ Target = tuple[str, str, bytes, bytes]
 class Vocabulary:
     """What every connection of one service may learn once: field names, hosts, targets. Bounded."""
 
-    __slots__ = ("hosts", "plain_names", "targets")
+    __slots__ = ("hosts", "noted", "plain_names", "targets")
 
-    def __init__(self) -> None:
+    def __init__(self, noted: frozenset[bytes] = frozenset()) -> None:
+        self.noted = OURS | noted
+        """The fields that the reader must look at itself."""
         self.plain_names: dict[bytes, bytes | None] = {}
         """From a name as sent to its lower-case form; None for one that the reader must look at itself."""
         self.hosts: set[bytes | None] = set()
         self.targets: dict[bytes, Target] = {}
-        for lower in (*_COMMON.split(), *OURS):
+        for lower in (*_COMMON.split(), *self.noted):
             for name in (lower, b"-".join(word.capitalize() for word in lower.split(b"-"))):
-                self.plain_names[name] = None if lower in OURS else lower
+                self.plain_names[name] = None if lower in self.noted else lower
 
     def learn_name(self, name: bytes) -> bytes | None:
         """What `plain_names` says of a field name, also if it is full; llhttp has checked that it is a token."""
         lower = name.lower()
-        known = None if lower in OURS else lower
+        known = None if lower in self.noted else lower
         if len(self.plain_names) < MOST_CACHED_NAMES and len(name) <= LONGEST_CACHED:
             self.plain_names[name] = known
         return known

@@ -66,6 +66,7 @@ class WebSocketExchange(Exchange):
         self._opening = Opening(asked, service.settings)
         self.client = connection.client
         self.method, self.target, self.headers = asked.method, asked.target, asked.headers
+        self.ends, self.request_id, self.started_s = asked.ends, asked.request_id, asked.started_s
         self.keep_alive = False  # whoever was refused asks again on another connection
         # The body of a refused request is not read, so the end of its connection is a lingering one.
         self.body_complete = not self._opening.has_body
@@ -156,14 +157,20 @@ class WebSocketExchange(Exchange):
     def _make_scope(self) -> Message:
         service = self._service
         connection = self.connection
+        ends = self.ends or connection
         path, _, raw_path, query_string = self.target
+        extensions: dict[str, Any] = {"websocket.http.response": {}}
+        if connection.scheme == "https":
+            from prefork.serve.tls_facts import describe_for_asgi  # noqa: PLC0415  # only with TLS
+
+            extensions |= describe_for_asgi(connection.transport)
         return {
             "type": "websocket",
             "asgi": ASGI_VERSIONS.copy(),
             "http_version": "1.1",
-            "scheme": "wss" if connection.scheme == "https" else "ws",
-            "server": connection.server,
-            "client": connection.client,
+            "scheme": "wss" if ends.scheme == "https" else "ws",
+            "server": ends.server,
+            "client": ends.client,
             "root_path": service.root_path,
             "path": service.root_path + path,
             "raw_path": service.raw_root_path + raw_path,
@@ -171,7 +178,7 @@ class WebSocketExchange(Exchange):
             "headers": self.headers,
             "subprotocols": list(self._opening.subprotocols),
             "state": service.state.copy(),
-            "extensions": {"websocket.http.response": {}},
+            "extensions": extensions,
         }
 
     async def _run(self, scope: Message) -> None:
@@ -315,6 +322,9 @@ class WebSocketExchange(Exchange):
         answer = self._opening.render_answer(subprotocol)
         fields = select_fields(message.get("headers", ()), subprotocol)
         head, _, flags = render_fields(_SWITCHING, fields, {})
+        if self.request_id and b"\r\nx-request-id:" not in head.lower():
+            head += b"X-Request-ID: %b\r\n" % self.request_id
+        self._head = head
         socket = WebSocketConnection(self, self._opening.wire, connection, service.open_group())
         self.phase = Phase.DONE
         clock = self.clock

@@ -19,6 +19,7 @@ from prefork.serve.response import CONTINUE, NO_LENGTH
 from prefork.serve.spool import Spool
 
 if TYPE_CHECKING:
+    from prefork.serve.ends import Ends
     from prefork.serve.wsgi import WsgiService
 
 logger = logging.getLogger("prefork.worker")
@@ -36,7 +37,8 @@ class WsgiExchange(Exchange):
     def __init__(self, connection: HttpConnection, service: WsgiService) -> None:
         super().__init__(connection, service.clock, connection.transport.write)
         self.service = service
-        self._base = make_base_environ(connection, service.settings)
+        self._base = make_base_environ(connection, connection, service.settings)
+        """What is the same for every request, until `tell_ends`."""
         self._begun = False
         self._spool: Spool | None = None
         self._input: IO[bytes] | None = None
@@ -51,6 +53,10 @@ class WsgiExchange(Exchange):
             # The server reads for the app, so it is the server that asks for the body (RFC 9110 §10.1.1).
             self.expects_continue = False
             self.emit(CONTINUE)
+
+    def tell_ends(self, ends: Ends | None) -> None:
+        self.ends = ends
+        self._base = make_base_environ(self.connection, ends or self.connection, self.service.settings)
 
     def take_body(self, data: bytes) -> None:
         if self.phase is _DONE:

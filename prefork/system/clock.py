@@ -17,3 +17,9 @@ wall_ns = time.time_ns
 
 cpu_s = time.process_time
 """Seconds of CPU that this process has used."""
+
+wall_s = time.time
+"""The same in seconds, for people."""
+
+fine_s = time.perf_counter
+"""Seconds at the highest resolution, for measuring what takes less than a millisecond."""

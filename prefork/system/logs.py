@@ -8,19 +8,22 @@ and the count is told when there is room again. Setting O_NONBLOCK instead would
 from __future__ import annotations
 
 import errno
+import fcntl
 import logging
 import os
 import select
 import stat
 import sys
 import time
+from contextlib import suppress
 
 import msgspec
 
 from prefork.errors import ConfigError, NoPermissionError, PreforkError
 
 PIPE_BUF_BYTES = 4096
-STDERR = 2
+STDOUT, STDERR = 1, 2
+STANDARD_STREAM = "-"
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 
@@ -138,21 +141,39 @@ def set_up_logging(level: str, log_format: str, fd: int) -> None:
     logging.raiseExceptions = False
 
 
-def open_log(path: str | None) -> int | None:
-    """The descriptor of the log file, for appending, made with mode 0640, never through a symlink; None for standard
-    error. Raises `NoPermissionError` or `ConfigError`.
+def open_log(path: str, what: str = "log file") -> int:
+    """The descriptor of a log file, for appending, made with mode 0640, never through a symlink. Raises
+    `NoPermissionError` or `ConfigError`.
     """
-    if path is None or path == "-":
-        return None
     try:
         fd = os.open(
             path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o640
         )
     except OSError as error:
-        raise explain_file_error("log file", path, error) from error
+        raise explain_file_error(what, path, error) from error
     if stat.S_ISDIR(os.fstat(fd).st_mode):  # pragma: no cover open(2) refuses to write to one
         os.close(fd)
     return fd
+
+
+def open_standard_output() -> int:
+    """A descriptor of our own for standard output. Raises `ConfigError` if it is closed.
+
+    A pipe or a terminal is opened anew, to be written to without ever waiting: whether a descriptor waits belongs to
+    what was opened, which here we share with the shell. A file is not: it would have a position of its own, and who
+    writes to the shared one would overwrite what we append.
+    """
+    try:
+        mode = os.fstat(STDOUT).st_mode
+    except OSError as error:
+        raise ConfigError("cannot write the access log: standard output is closed") from error
+    if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
+        # /proc is Linux's; whoever changed users may not open what is open.
+        with suppress(OSError):
+            return os.open(
+                f"/proc/self/fd/{STDOUT}", os.O_WRONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+            )
+    return fcntl.fcntl(STDOUT, fcntl.F_DUPFD_CLOEXEC, 3)
 
 
 def explain_file_error(what: str, path: str, error: OSError) -> PreforkError:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import os
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from prefork.ipc.messages import Boot, Fork
 from prefork.serve.app import LoadedApp
@@ -19,8 +20,22 @@ class Inherited(NamedTuple):
     scoreboard_fd: int
     log_fd: int | None
     """None: standard error."""
+    access_log_fd: int | None
+    """None: there is none."""
     tls_fd: int | None = None
     """Memory with the certificates, until the zygote has made a context of them. None: no TLS."""
+
+    def all(self) -> list[int]:
+        """Every one of them."""
+        others = (self.log_fd, self.access_log_fd, self.tls_fd)
+        return [*self.listener_fds.values(), self.scoreboard_fd, *(fd for fd in others if fd is not None)]
+
+    def reopen(self, what: Literal["log", "access-log"], fd: int) -> None:
+        """Have the descriptor of this log lead to where `fd` does, and close that one."""
+        ours = self.log_fd if what == "log" else self.access_log_fd
+        if ours is not None:
+            os.dup2(fd, ours, inheritable=False)
+        os.close(fd)
 
 
 class Errand(NamedTuple):

@@ -33,6 +33,7 @@ from prefork.system.channel import Channel
 from prefork.system.fork_guard import ForkGuard
 from prefork.system.scoreboard import CONNECTIONS, REQUESTS, Scoreboard
 from prefork.worker.accepting import Acceptor
+from prefork.worker.access import import_access_log, open_access_log
 from prefork.worker.beating import Heart
 from prefork.worker.errand import Errand
 from prefork.worker.farewell import Farewell, leave_threads
@@ -92,6 +93,7 @@ def run_worker(errand: Errand, prepared: Prepared | None = None) -> int:
         guard.watch(life.list_listeners)
         code = prepared.loop.run_until_complete(life.live())
         _close_loop(prepared.loop, life.time_left())
+        life.close_access_log()
         leave_threads(life.time_left(), code, life.who())
     except AppError as error:
         channel.send(encode(say.BootFailed(*describe_failure(error))))
@@ -141,7 +143,11 @@ def _find_uvloop(choice: LoopChoice) -> ModuleType | None:
 def warm_up(config: Config, interface: Interface) -> None:
     """Import, once in the zygote, what every worker will need. Raises `AppError` as `make_loop` does."""
     _find_uvloop(config.loop)
-    import_service(interface, has_door=config.proxy_protocol or config.certfile is not None)
+    import_service(
+        interface, settings_of(config), has_door=config.proxy_protocol or config.certfile is not None
+    )
+    if config.access_log is not None:
+        import_access_log()
 
 
 def reserve_s(graceful_s: float) -> float:
@@ -190,6 +196,9 @@ class Life:
         self._reader = read_from_master_as_worker()
         row = Scoreboard(errand.inherited.scoreboard_fd).row(errand.fork.row)
         self._service.count_in(row[CONNECTIONS : REQUESTS + 1])
+        self._access = open_access_log(errand, self._loop)
+        if self._access is not None:
+            self._service.log_access(self._access.log)
         self._acceptor = Acceptor(self._loop, self._service, errand.inherited.listener_fds)
         self._heart = Heart(self._loop, row, self._look_around)
         self._orders: asyncio.Queue[say.Drain | say.Quit] = asyncio.Queue()
@@ -233,6 +242,11 @@ class Life:
             self._recycling.start()
         await self._obey(await order)
         return EXIT_OK
+
+    def close_access_log(self) -> None:
+        """Write what is left of it; nothing is answered any more."""
+        if self._access is not None:
+            self._access.log.close()
 
     def list_listeners(self) -> list[int]:
         """The descriptors of the listeners that we have open."""
@@ -332,9 +346,9 @@ class Life:
             if isinstance(message, say.ReopenLog):
                 fd = self._channel.take_fd()
                 if fd is not None:
-                    if self._errand.inherited.log_fd is not None:
-                        os.dup2(fd, self._errand.inherited.log_fd, inheritable=False)
-                    os.close(fd)
+                    self._errand.inherited.reopen(message.what, fd)
+                    if self._access is not None:
+                        self._access.writer.look_again()
             elif isinstance(message, say.Unlisten):
                 self._acceptor.unlisten(message.number)
             elif isinstance(message, say.Deliver):

@@ -210,7 +210,9 @@ class _Heard(NamedTuple):
 
 def _hear_boot(channel: Channel, reader: Reader[say.MasterToZygote]) -> _Heard | None:
     """Descriptors first, then `Boot`; None if the master is gone."""
-    given: dict[str, dict[int, int]] = {"listener": {}, "scoreboard": {}, "log": {}, "tls": {}}
+    given: dict[str, dict[int, int]] = {
+        "listener": {}, "scoreboard": {}, "log": {}, "access-log": {}, "tls": {}
+    }  # fmt: skip
     with selectors.DefaultSelector() as selector:
         selector.register(channel, selectors.EVENT_READ)
         while True:
@@ -224,7 +226,9 @@ def _hear_boot(channel: Channel, reader: Reader[say.MasterToZygote]) -> _Heard |
                     given[message.what][message.number] = channel.take_promised_fd()
                 elif isinstance(message, say.Boot):
                     inherited = Inherited(
-                        given["listener"], given["scoreboard"][0], given["log"].get(0), given["tls"].get(0)
+                        given["listener"],
+                        given["scoreboard"][0],
+                        *(given[what].get(0) for what in ("log", "access-log", "tls")),
                     )
                     return _Heard(message, inherited, "", heard[index + 1 :])
 
@@ -239,8 +243,7 @@ def _start_over(channel_fd: int, boot: say.Boot, inherited: Inherited, unsafe: s
     with tempfile.TemporaryFile() as file:
         file.write(encode(say.Resume(boot, *inherited, unsafe)))
         file.flush()
-        kept = [channel_fd, file.fileno(), *inherited.listener_fds.values(), inherited.scoreboard_fd]
-        kept += [fd for fd in (inherited.log_fd, inherited.tls_fd) if fd is not None]
+        kept = [channel_fd, file.fileno(), *inherited.all()]
         processes.replace_python(ZYGOTE_CODE, [*sys.argv[1:4], str(file.fileno())], kept)
 
 
@@ -248,11 +251,11 @@ def _resume(fd: int) -> _Heard:
     os.lseek(fd, 0, os.SEEK_SET)
     with open(fd, "rb") as file:
         resume = decode_resume(file.read())
-    inherited = Inherited(resume.listener_fds, resume.scoreboard_fd, resume.log_fd, resume.tls_fd)
-    kept = (*inherited.listener_fds.values(), inherited.scoreboard_fd, inherited.log_fd, inherited.tls_fd)
-    for kept_fd in kept:
-        if kept_fd is not None:
-            os.set_inheritable(kept_fd, False)
+    inherited = Inherited(
+        resume.listener_fds, resume.scoreboard_fd, resume.log_fd, resume.access_log_fd, resume.tls_fd
+    )
+    for kept_fd in inherited.all():
+        os.set_inheritable(kept_fd, False)
     return _Heard(resume.boot, inherited, resume.unsafe, [])
 
 
@@ -322,10 +325,7 @@ class Zygote:
             case say.Fork():
                 return self._fork(message)
             case say.ReopenLog():
-                fd = self._channel.take_promised_fd()
-                if self._inherited.log_fd is not None:
-                    os.dup2(fd, self._inherited.log_fd, inheritable=False)
-                os.close(fd)
+                self._inherited.reopen(message.what, self._channel.take_promised_fd())
                 self._reserve.renew()  # the spare would write to the old one
             case say.Unlisten():
                 if (left := self._inherited.listener_fds.pop(message.number, None)) is not None:

@@ -75,6 +75,8 @@ def test_every_option_is_explained_in_a_group_of_the_help() -> None:
         "timeout-keep-alive kill-timeout listen-timeout header-timeout min-uptime max-restarts backlog socket-mode",
         "limit-request-line limit-request-fields limit-request-field-size limit-request-body root-path",
         "server-header date-header log-level log-format log-file error-logfile errorlog name pid user group umask",
+        "access-log access-logfile access-log-format no-access-log request-id limit-concurrency worker-connections",
+        "forwarded-allow-ips forwarded-headers proxy-headers",
     ],
 )
 def test_the_promised_names_are_there(names: str) -> None:

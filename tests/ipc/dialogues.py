@@ -38,6 +38,7 @@ CONFIG = Config(
     umask=0o027,
     pid="/run/shop.pid",
     log_file="/var/log/shop.log",
+    access_log="-",
 )
 BOOT = say.Boot(3, CONFIG)
 
@@ -60,9 +61,11 @@ DIALOGUES = [
             say.Give("listener", 7),
             say.Give("scoreboard"),
             say.Give("log"),
+            say.Give("access-log"),
             BOOT,
             say.Fork(serial=7, slot=1, row=1023, count=4),
             say.ReopenLog(),
+            say.ReopenLog("access-log"),
             say.Unlisten(7),
             say.Leave(),
         ],
@@ -90,6 +93,7 @@ DIALOGUES = [
             say.Drain("", 0.1, last=False),
             say.Quit(),
             say.ReopenLog(),
+            say.ReopenLog("access-log"),
             say.Unlisten(7),
             say.Deliver(3, msgspec.Raw(b'{"a":[1,"\\n"]}')),
         ],

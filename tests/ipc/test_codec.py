@@ -54,7 +54,7 @@ def test_any_text_arrives_as_it_was(text: str, texts: list[str]) -> None:
 
 @pytest.mark.parametrize("log_fd", [None, 9])
 def test_what_a_zygote_tells_itself_across_an_exec_comes_back_whole(log_fd: int | None) -> None:
-    resume = say.Resume(BOOT, {1: 5, 12: 6}, 7, log_fd, 8, "thread exporter")
+    resume = say.Resume(BOOT, {1: 5, 12: 6}, 7, log_fd, log_fd and 10, 8, "thread exporter")
     assert decode_resume(encode(resume)) == resume
 
 

@@ -290,11 +290,6 @@ def test_a_log_file_is_made_private_and_appended_to(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) & ~0o640 == 0
 
 
-@pytest.mark.parametrize("path", [None, "-"])
-def test_standard_error_is_no_file(path: str | None) -> None:
-    assert open_log(path) is None
-
-
 def test_a_log_file_is_never_opened_through_a_symlink(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("target")
     with pytest.raises(ConfigError) as refused:

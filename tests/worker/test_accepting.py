@@ -13,6 +13,7 @@ from typing import cast
 
 import pytest
 
+from prefork.serve.access_log import AccessLog
 from prefork.serve.service import Cells, Counters
 from prefork.worker.accepting import Acceptor
 from tests.serve.accepting import LOOPS, Run, run_on, wait_until
@@ -33,6 +34,9 @@ class GreetingService:
         return Greeter()
 
     def count_in(self, cells: Cells) -> None:
+        raise NotImplementedError
+
+    def log_access(self, log: AccessLog) -> None:
         raise NotImplementedError
 
     async def start_up(self) -> None:

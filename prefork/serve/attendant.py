@@ -1,0 +1,301 @@
+"""What a service does with every request besides answering it: ids, forwarded ends, the limit, the access log.
+
+All of it hangs on three places: a reader that looks once a head is complete, a connection that is asked before a
+request is begun, and the same connection when a request has ended. Whoever needs none of it has the plain reader and
+the plain connection, and pays nothing; a trusted proxy's connection pays for a look at its own fields only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from prefork.serve.ends import Ends
+from prefork.serve.exchange import Exchange, Phase
+from prefork.serve.forwarded import find_ends
+from prefork.serve.http import HttpConnection
+from prefork.serve.reader import RequestReader
+from prefork.serve.refusal import Refusal
+from prefork.serve.request_ids import IdMaker, settle_id
+from prefork.serve.service import IN_FLIGHT
+from prefork.serve.settings import ServeSettings
+from prefork.serve.trust import TrustedPeers
+from prefork.serve.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from prefork.serve.access_log import AccessLog
+    from prefork.serve.http_service import HttpService
+
+logger = logging.getLogger("prefork.worker")
+
+ABORTED, CLOSED, KEPT = "X", "-", "+"
+"""How a request ended, as the access log has it."""
+BUSY_EVERY_S = 10.0
+"""At most one line about refused requests in so long a time."""
+_RETRY = b"Retry-After: 1\r\n"
+_NO_LIMIT = 1 << 62
+
+
+class Attendant:
+    """One for each service."""
+
+    def __init__(self, service: HttpService) -> None:
+        settings = service.settings
+        self.service = service
+        self.access_log: AccessLog | None = None
+        self.ids = IdMaker() if settings.request_id else None
+        self.limit = settings.limit_concurrency or _NO_LIMIT
+        self.attends_connections = bool(settings.limit_concurrency)
+        """Whether connections need more than another reader."""
+        self.believed = frozenset(name.encode("ascii") for name in settings.forwarded_headers)
+        self.peers = TrustedPeers(settings.forwarded_allow_ips)
+        self._vocabulary: Vocabulary | None = None
+        self._busy_at_s = -BUSY_EVERY_S
+        self._busy_unsaid = 0
+
+    def log_to(self, log: AccessLog) -> None:
+        """Tell of every request from now on; no connection was ever open."""
+        self.access_log = log
+        self.attends_connections = True
+
+    def open_connection(self) -> HttpConnection:
+        """One that asks before a request is begun and tells when it has ended."""
+        return AttendedConnection(self.service, self)
+
+    # Heads.
+
+    def reads_for(self, connection: HttpConnection) -> bool:
+        """Whether requests of this connection have to be looked at when their head is complete."""
+        return self.access_log is not None or self.ids is not None or self.trusts(connection)
+
+    def trusts(self, connection: HttpConnection) -> bool:
+        """Whether its peer may speak for others, and of something that we believe."""
+        client = connection.client
+        return bool(self.believed) and self.peers.trusts(client[0] if client is not None else None)
+
+    def make_reader(self, connection: HttpConnection) -> RequestReader:
+        """The one that looks."""
+        if not self.trusts(connection):
+            return AttendedReader(connection, self.service.vocabulary, self.service.settings, self)
+        if self._vocabulary is None:
+            self._vocabulary = Vocabulary(self.believed)
+        return ForwardedReader(connection, self._vocabulary, self.service.settings, self)
+
+    # The limit.
+
+    def refuse(self, exchange: Exchange) -> None:
+        """There are enough requests already: this one is answered by us."""
+        exchange.answer_itself(503, _RETRY)
+        self._busy_unsaid += 1
+        now = self.service.clock.now
+        if now - self._busy_at_s >= BUSY_EVERY_S:
+            self._busy_at_s = now
+            logger.warning(
+                "requests refused: limit-concurrency",
+                extra={"refused": self._busy_unsaid, "limit": self.limit},
+            )
+            self._busy_unsaid = 0
+
+
+class BusyExchange(Exchange):
+    """A request that finds enough others in flight: the app never hears of it."""
+
+    __slots__ = ("_attendant",)
+
+    def __init__(self, connection: HttpConnection, attendant: Attendant) -> None:
+        super().__init__(connection, connection.service.clock, connection.transport.write)
+        self._attendant = attendant
+
+    def begin(self) -> None:
+        self._attendant.refuse(self)
+
+    def take_body(self, data: bytes) -> None:
+        del data
+        if self.phase is Phase.DONE:
+            self.connection.drop_body(self, self.body_read_bytes)
+
+    def end_body(self) -> None:
+        if self.phase is Phase.DONE:
+            self.connection.end_dropped_body(self)
+
+    def tell_ends(self, ends: Ends | None) -> None:
+        self.ends = ends
+
+    def lose(self) -> None:
+        pass  # there is nobody to tell
+
+    hang_up = resume_writing = lose
+
+
+class AttendedReader(RequestReader):
+    """Looks at a request when its head is complete."""
+
+    __slots__ = ("_attendant", "_ids", "_timer")
+
+    def __init__(
+        self,
+        connection: HttpConnection,
+        vocabulary: Vocabulary,
+        settings: ServeSettings,
+        attendant: Attendant,
+    ) -> None:
+        self._attendant = attendant
+        self._ids = attendant.ids
+        self._timer = attendant.access_log.timer if attendant.access_log is not None else None
+        super().__init__(connection, vocabulary, settings)
+
+    def on_headers_complete(self) -> None:
+        url, headers = self._url, self._headers
+        try:
+            RequestReader.on_headers_complete(self)  # super() would look that up for every request
+        except Refusal:
+            self._url, self._headers = url, headers  # for `tell_partial`
+            raise
+        exchange = self.exchange
+        assert exchange is not None  # a head that is not refused has one  # noqa: S101
+        if self._timer is not None:
+            exchange.started_s = self._timer()
+        if self._ids is not None:
+            exchange.request_id = settle_id(exchange.headers, self._ids)
+
+
+class ForwardedReader(AttendedReader):
+    """Believes what the connection's peer says of whom it speaks for."""
+
+    __slots__ = ("_ends", "_last", "_own", "_said", "_take_head")
+
+    def __init__(
+        self,
+        connection: HttpConnection,
+        vocabulary: Vocabulary,
+        settings: ServeSettings,
+        attendant: Attendant,
+    ) -> None:
+        self._said: dict[bytes, bytes] | None = None
+        self._last: tuple[dict[bytes, bytes], bytes] | None = None
+        """What the last one said, and its Host: proxies keep connections, and clients speak more than once."""
+        self._ends: Ends | None = None
+        self._own = Ends(connection.client, connection.server, connection.scheme)
+        super().__init__(connection, vocabulary, settings, attendant)
+        # A local client is a trusted peer too, mostly one that forwards nothing: no call more than it takes.
+        is_plain = self._timer is None and self._ids is None
+        self._take_head = (RequestReader if is_plain else AttendedReader).on_headers_complete
+
+    def _note(self, lower: bytes, value: bytes) -> None:
+        if lower not in self._attendant.believed:
+            super()._note(lower, value)
+            return
+        said = self._said
+        if said is None:
+            said = self._said = {}
+        said[lower] = said[lower] + b"," + value if lower in said else value
+
+    def on_headers_complete(self) -> None:
+        host = self._host
+        self._take_head(self)
+        exchange = self.exchange
+        assert exchange is not None  # a head that is not refused has one  # noqa: S101
+        said = self._said
+        if said is None:
+            if exchange.ends is not None:
+                exchange.tell_ends(None)
+            return
+        self._said = None
+        key = (said, host or b"")
+        if key != self._last:
+            self._last = key
+            self._ends = find_ends(self._own, said, key[1], self._attendant.peers.trusts)
+        ends = self._ends
+        if exchange.ends is not ends:
+            exchange.tell_ends(ends)
+        if ends is not None and ends.host:
+            exchange.headers[:] = [field for field in exchange.headers if field[0] != b"host"]
+            exchange.headers.insert(0, (b"host", ends.host))
+
+
+class AttendedConnection(HttpConnection):
+    """Asks before a request is begun, tells when it has ended."""
+
+    __slots__ = ("_attendant", "_cells", "_limit", "_log", "_own_ends")
+
+    _own_ends: Ends
+
+    def __init__(self, service: HttpService, attendant: Attendant) -> None:
+        super().__init__(service)
+        self._attendant = attendant
+        self._limit = attendant.limit
+        self._cells = service.cells
+        self._log = attendant.access_log
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._own_ends = Ends(self.client, self.server, self.scheme)
+
+    def admit(self) -> Exchange:
+        in_flight = self._cells[IN_FLIGHT]
+        if in_flight >= self._limit:
+            # Those before it on this connection are answered before it, not beside it.
+            own = len(self._queue) + (self.exchange is not None and not self.dropping)
+            if in_flight - own >= self._limit:
+                exchange = BusyExchange(self, self._attendant)
+                self._queue.append(exchange)
+                self._cells[IN_FLIGHT] += 1
+                return exchange
+        return HttpConnection.admit(self)
+
+    def finish(self, exchange: Exchange) -> None:
+        if self._log is not None:
+            self._note(exchange, CLOSED if exchange.closing else KEPT)
+        HttpConnection.finish(self, exchange)
+
+    def leave(self) -> bytes:
+        if self.exchange is not None:  # answered, with a 101
+            self._note(self.exchange, KEPT)
+        return super().leave()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        exchange = self.exchange
+        if exchange is not None and not self.dropping:
+            self._note(exchange, ABORTED)
+        super().connection_lost(exc)
+
+    def _break_off(self, exchange: Exchange) -> None:
+        if exchange.phase is Phase.BODY and not self.dropping:
+            self._note(exchange, ABORTED)
+        super()._break_off(exchange)
+
+    def _write_refusal(self, answer: bytes) -> None:
+        super()._write_refusal(answer)
+        broken = self.reader.exchange
+        if broken is not None and not broken.body_complete:
+            self._note(broken, CLOSED, answer)
+        elif self._log is not None:
+            head, _, body = answer.partition(b"\r\n\r\n")
+            method, url, fields = self.reader.tell_partial()
+            path, _, query = url.partition(b"?")
+            target = "", "", path, query
+            self._log.note((method, target, "", fields, b"", self._own_ends, head, len(body), 0.0, CLOSED))
+
+    def _note(self, exchange: Exchange, ended: str, refusal: bytes = b"") -> None:
+        log = self._log
+        if log is None:
+            return
+        head, size = exchange.tell_sent()
+        if refusal:
+            head, _, body = refusal.partition(b"\r\n\r\n")
+            size = len(body)
+        log.note(
+            (
+                exchange.method,
+                exchange.target,
+                exchange.version,
+                exchange.headers,
+                exchange.request_id,
+                exchange.ends or self._own_ends,
+                head,
+                size,
+                log.timer() - exchange.started_s,
+                ended,
+            )
+        )
