@@ -252,9 +252,7 @@ def say(heard: Heard) -> tuple[object, ...]:
         host, target = absolute.groups()
         if not target.startswith(b"/"):
             target = b"*" if not target and heard.method == b"OPTIONS" else b"/" + target
-        if not any(name == b"host" for name, _ in headers):
-            headers += ((b"host", host),)
-        headers = tuple((name, host if name == b"host" else value) for name, value in headers)
+        headers = ((b"host", host), *(field for field in headers if field[0] != b"host"))
     # An empty query is none; h11 puts the coding's name in lower case.
     headers = tuple((n, v.lower() if n == b"transfer-encoding" else v) for n, v in headers)
     return heard.method, target.removesuffix(b"?"), headers, heard.body
