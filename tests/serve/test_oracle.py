@@ -36,7 +36,7 @@ FIRST = get(b"/first")
 # What h11 refuses and we accept: how to find it, what h11 takes instead, and why it does no harm.
 EXCEPTIONS: dict[str, tuple[re.Pattern[bytes], bytes, str]] = {
     "several spaces in the request line": (
-        re.compile(rb"(?m)^([!-~]+) +([!-~]+) +(HTTP/1\.[01]\r)$"),
+        re.compile(rb"(?m)([!-~]+) +([!-~]+) +(HTTP/1\.[01]\r)$"),
         rb"\1 \2 \3",
         (
             "RFC 9112 §3 lets a server part the line at white space; there are three words either way, and llhttp does"
@@ -44,7 +44,7 @@ EXCEPTIONS: dict[str, tuple[re.Pattern[bytes], bytes, str]] = {
         ),
     ),
     "a protocol that is like HTTP": (
-        re.compile(rb"(?m)^([!-~]+ +[!-~]+ +)(?:RTSP|ICE)(/1\.[01]\r)$"),
+        re.compile(rb"(?m)([!-~]+ +[!-~]+ +)(?:RTSP|ICE)(/1\.[01]\r)$"),
         rb"\1HTTP\2",
         (
             "llhttp reads RTSP and ICE with the same framing, and does not say which it was; no intermediary forwards"
