@@ -54,6 +54,7 @@ class Exchange:
         "_left",
         "_length",
         "_no_body",
+        "began_ns",
         "body_complete",
         "body_length_bytes",
         "body_read_bytes",
@@ -94,8 +95,11 @@ class Exchange:
         """The response said, or meant, that the connection ends with it."""
         self.gone = False
         """The client cannot be answered any more."""
+        self.began_ns = 0
+        """When the head was complete, by `clock.stopwatch_ns`."""
         self._head = b""
         self._length = NO_LENGTH
+        """As declared; once the head is out, how much of the body goes with it, and counted if nobody said."""
         self._flags = 0
         self._left = NO_LENGTH
         self._chunked = False
@@ -147,6 +151,7 @@ class Exchange:
                 length = self._length
                 if length == NO_LENGTH:
                     head = b"%bContent-Length: %d\r\n" % (self._head, size)
+                    self._length = size
                 elif length == size:
                     head = self._head
                 else:
@@ -169,8 +174,11 @@ class Exchange:
             if last and self._left:
                 raise ValueError(f"the body is {self._left} bytes shorter than its Content-Length")
         elif self._chunked:
+            self._length += size
             self._put_chunk(body, last=last)
             body = b""
+        else:
+            self._length += size
         if last:
             self.phase = _DONE
         if body:
@@ -192,17 +200,20 @@ class Exchange:
             # A HEAD's unsent body says how long the GET's would be.
             if last and size and self._length == NO_LENGTH and self.method == "HEAD":
                 head += b"Content-Length: %d\r\n" % size
+            self._length = 0
         elif self._length != NO_LENGTH:
             if size > self._length or (last and size < self._length):
                 raise ValueError(f"Content-Length is {self._length}, the body has {size} bytes")
             self._left = self._length
         elif last:
             head += b"Content-Length: %d\r\n" % size
-            self._left = size
+            self._left = self._length = size
         elif self.version == "1.1":
             head += b"Transfer-Encoding: chunked\r\n"
             self._chunked = True
+            self._length = 0
         else:
+            self._length = 0
             self.keep_alive = False  # HTTP/1.0 ends a body of unknown length by closing (RFC 9112 §6.3)
         self.phase = _BODY
         self.emit(head + self._make_tail())
@@ -245,7 +256,9 @@ class Exchange:
         self.closing = not (self.keep_alive and connection.may_keep_alive(self))
         self.phase = _DONE
         with_body = self.method != "HEAD"
-        self.emit(render_refusal(500, self.clock, close=self.closing, with_body=with_body))
+        self._head = render_refusal(500, self.clock, close=self.closing, with_body=with_body)
+        self._length = 0
+        self.emit(self._head)
         connection.finish(self)
 
     def client_gone(self) -> ClientDisconnectedError:

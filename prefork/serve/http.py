@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, cast
 
 import httptools
 
+from prefork.serve.clock import stopwatch_ns
 from prefork.serve.ends import Client, Server, name_ends
 from prefork.serve.exchange import Exchange, Phase
 from prefork.serve.reader import PIECE_BYTES, Refusal, RequestReader
 from prefork.serve.response import render_refusal
-from prefork.serve.service import IN_FLIGHT, REQUESTS
+from prefork.serve.service import IN_FLIGHT
 from prefork.serve.write_gate import WriteGate
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ class HttpConnection(asyncio.Protocol):
         self.service.open(self)
 
     def data_received(self, data: bytes) -> None:
+        self.service.tally.bytes_in += len(data)
         if len(data) > PIECE_BYTES:
             self._feed_in_pieces(data)
         else:
@@ -182,6 +184,7 @@ class HttpConnection(asyncio.Protocol):
             self.spare = None
         self._queue.append(exchange)
         self.service.cells[IN_FLIGHT] += 1
+        exchange.began_ns = stopwatch_ns()
         return exchange
 
     def may_keep_alive(self, exchange: Exchange) -> bool:
@@ -196,14 +199,16 @@ class HttpConnection(asyncio.Protocol):
 
     def finish(self, exchange: Exchange) -> None:
         """The exchange's response is complete: count it, and go on or close."""
-        cells = self.service.cells
-        cells[IN_FLIGHT] -= 1
-        cells[REQUESTS] += 1
+        service = self.service
+        service.cells[IN_FLIGHT] -= 1
+        tally, head = service.tally, exchange._head  # noqa: SLF001  # one piece, in two classes
+        tally.by_class[head[9]][(stopwatch_ns() - exchange.began_ns).bit_length()] += 1
+        tally.bytes_out += len(head) + exchange._length  # noqa: SLF001  # as above
         self.served = True
-        self.since = self.service.clock.now
+        self.since = service.clock.now
         if exchange.closing:
             self.exchange = None
-            self.end(linger=not exchange.body_complete or self.service.draining or bool(self._queue))
+            self.end(linger=not exchange.body_complete or service.draining or bool(self._queue))
         elif exchange.body_complete:
             self.exchange = None
             if self._queue or self._refusal is not None or self._eof or self.reading_paused:
@@ -249,6 +254,7 @@ class HttpConnection(asyncio.Protocol):
             return
         if self._unparsed:
             data, self._unparsed = self._unparsed, b""
+            self.service.tally.bytes_in -= len(data)  # it was counted when it came
             self.data_received(data)  # which may have found the next request, or the end
         if self._is_quiet():
             if self._refusal is not None:
@@ -372,7 +378,9 @@ class HttpConnection(asyncio.Protocol):
     def _send_refusal(self) -> None:
         status = self._refusal
         if status is not None and not self.transport.is_closing():
-            self.transport.write(render_refusal(status, self.service.clock))
+            answer = render_refusal(status, self.service.clock)
+            self.service.tally.count_refusal(answer)
+            self.transport.write(answer)
             self.end(linger=True)
 
     def _watch_head(self, grown_bytes: int) -> None:

@@ -18,6 +18,7 @@ from prefork.serve.http import HttpConnection
 from prefork.serve.reader import Vocabulary
 from prefork.serve.service import CONNECTIONS, Cells, Counters
 from prefork.serve.settings import ServeSettings
+from prefork.serve.tally import Tally
 
 logger = logging.getLogger("prefork.worker")
 
@@ -39,7 +40,8 @@ class HttpService:
     def __init__(self, settings: ServeSettings, loop: asyncio.AbstractEventLoop) -> None:
         self.settings = settings
         self.loop = loop
-        self.counters = Counters()
+        self.tally = Tally()
+        self.counters = Counters(tally=self.tally)
         self.cells = self.counters.cells
         self.clock = Clock(loop, show_date=settings.date_header, show_server=settings.server_header)
         self.vocabulary = Vocabulary()
@@ -61,7 +63,7 @@ class HttpService:
     # The worker's side.
 
     def count_in(self, cells: Cells) -> None:
-        self.counters = Counters(cells)
+        self.counters = Counters(cells, self.tally)
         self.cells = cells
 
     def open_connection(self) -> HttpConnection:

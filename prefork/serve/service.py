@@ -11,6 +11,8 @@ import asyncio
 from array import array
 from typing import Protocol
 
+from prefork.serve.tally import Tally
+
 CONNECTIONS, IN_FLIGHT, REQUESTS = range(3)
 """What each cell of `Counters` counts, in the order of the scoreboard's row."""
 
@@ -26,17 +28,19 @@ class Cells(Protocol):
 class Counters:
     """What the service counts, where others can see it: in cells that the worker shares with the master.
 
-    Connections write to `cells` at once, not at the next beat: they must be true also of a worker that was killed
-    between two instructions. Changing a shared cell takes about twice as long as changing an attribute (some 60 ns
-    more).
+    Connections and requests in flight are written to `cells` at once, not at the next beat: they must be true also of
+    a worker that was killed between two instructions. Changing a shared cell takes about twice as long as changing an
+    attribute (some 60 ns more): HTTP counts everything else in its `tally`.
     """
 
-    __slots__ = ("cells",)
+    __slots__ = ("cells", "tally")
 
-    def __init__(self, cells: Cells | None = None) -> None:
+    def __init__(self, cells: Cells | None = None, tally: Tally | None = None) -> None:
         self.cells: Cells = array("Q", (0, 0, 0)) if cells is None else cells
         """Three numbers, all 0 at first; private unless given (a worker gives its row of the scoreboard, once it
         knows which that is). Like the scoreboard's they refuse to go below 0."""
+        self.tally = tally
+        """What HTTP counts besides, its requests with it; they get to their cell when somebody copies them."""
 
     @property
     def connections(self) -> int:
@@ -51,7 +55,7 @@ class Counters:
     @property
     def requests(self) -> int:
         """Answered since the start (stream, protocol: connections closed)."""
-        return self.cells[REQUESTS]
+        return self.cells[REQUESTS] if self.tally is None else self.tally.requests()
 
 
 class Service(Protocol):

@@ -17,3 +17,6 @@ wall_ns = time.time_ns
 
 cpu_s = time.process_time
 """Seconds of CPU that this process has used."""
+
+thread_cpu_ns = time.thread_time_ns
+"""Nanoseconds of CPU that the calling thread has used."""

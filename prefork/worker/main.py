@@ -35,6 +35,7 @@ from prefork.worker.accepting import Acceptor
 from prefork.worker.beating import Heart
 from prefork.worker.errand import Errand
 from prefork.worker.farewell import Farewell, leave_threads
+from prefork.worker.publishing import Publisher
 from prefork.worker.recycling import Recycling
 from prefork.worker.talking import Talker
 
@@ -184,6 +185,7 @@ class Life:
         self._reader = read_from_master_as_worker()
         row = Scoreboard(errand.inherited.scoreboard_fd).row(errand.fork.row)
         self._service.count_in(row[CONNECTIONS : REQUESTS + 1])
+        self._publisher = Publisher(row, self._service.counters)
         self._acceptor = Acceptor(self._loop, self._service, errand.inherited.listener_fds)
         self._heart = Heart(self._loop, row, self._look_around)
         self._orders: asyncio.Queue[say.Drain | say.Quit] = asyncio.Queue()
@@ -249,6 +251,7 @@ class Life:
         except asyncio.TimeoutError:
             logger.warning("the app's shutdown did not end", extra=self.who())
         self._heart.stop()
+        self._publisher.publish()
         self._talker.flush()
         self._channel.send(encode(say.Drained(lost)))
 
@@ -304,6 +307,7 @@ class Life:
         self._farewell.begin(app_side.hooks, reason, now + QUICK_HOOKS_S)
 
     def _look_around(self) -> None:
+        self._publisher.publish()
         self._talker.flush()
         self._recycling.check()
 
