@@ -35,6 +35,7 @@ from prefork.worker.accepting import Acceptor
 from prefork.worker.beating import Heart
 from prefork.worker.errand import Errand
 from prefork.worker.farewell import Farewell, leave_threads
+from prefork.worker.herding import Herding
 from prefork.worker.publishing import Publisher
 from prefork.worker.recycling import Recycling
 from prefork.worker.talking import Talker
@@ -183,10 +184,12 @@ class Life:
         self._channel = channel
         self._born = born
         self._reader = read_from_master_as_worker()
-        row = Scoreboard(errand.inherited.scoreboard_fd).row(errand.fork.row)
+        board = Scoreboard(errand.inherited.scoreboard_fd)
+        row = board.row(errand.fork.row)
         self._service.count_in(row[CONNECTIONS : REQUESTS + 1])
         self._publisher = Publisher(row, self._service.counters)
-        self._acceptor = Acceptor(self._loop, self._service, errand.inherited.listener_fds)
+        self._herding = Herding(board, errand.fork.row)
+        self._acceptor = Acceptor(self._loop, self._service, errand.inherited.listener_fds, self._herding)
         self._heart = Heart(self._loop, row, self._look_around)
         self._orders: asyncio.Queue[say.Drain | say.Quit] = asyncio.Queue()
         self._talker = Talker(self._loop, channel, self.who())

@@ -1,0 +1,101 @@
+"""May this worker take the connection that waits, or is another in a better place to?
+
+Pure: the rows of the herd and the time come in, yes or no goes out. All workers poll the same listeners, and the
+kernel wakes whoever sleeps; without a word of ours the quickest to wake takes everything. With it, a worker that has
+more connections than another steps aside for a lease, a millisecond or two, and looks again.
+
+It never makes a client wait for the sake of evenness. Who has the least never steps aside, nor does who is alone.
+Somebody lighter who does not come for the connection (it is stuck, stopped, or inside a long request) is waited for
+once, and left out of account for a while; so is one that is out of rotation or whose tick is stale.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+LEASE_S = 0.002
+"""How long who steps aside does not look."""
+PATIENCE_S = 0.008
+"""How long a connection may wait while nobody lighter takes any."""
+PATIENCE_MOST_S = 0.02
+"""The same while they do take some, but cannot keep up."""
+DISTRUST_S = 0.1
+"""Who was waited for in vain is left out of account for so long, or until it takes a connection."""
+STALE_NS = 1_250_000_000
+"""Two beats and a half without one: its loop does not run."""
+SLACK_SHARE = 16
+"""One sixteenth more than the lightest is even."""
+
+
+class Herd(NamedTuple):
+    """What the workers say of themselves, by place; every list is of the same length."""
+
+    loads: list[int]
+    """Connections, with those that are being opened."""
+    ticks_ns: list[int]
+    in_rotation: list[int]
+    """0: it takes none."""
+    accepted: list[int]
+    """Connections taken so far."""
+
+
+class Gate:
+    """One worker's. It remembers whom it waits for, and since when."""
+
+    def __init__(self) -> None:
+        self._since_s = 0.0
+        self._moved_s = 0.0
+        self._looked_s = 0.0
+        self._is_waiting = False
+        self._seen: dict[int, int] = {}
+        """Place -> what those we wait for had accepted at our last look."""
+        self._distrusted: dict[int, tuple[float, int | None]] = {}
+        """Place -> until when, and what it had accepted if that it takes one would redeem it."""
+
+    def may_take(self, me: int, herd: Herd, now_ns: int) -> bool:
+        """Whether the worker at place `me` takes one now. False: step aside for `LEASE_S`, then ask again if a
+        connection still waits.
+        """
+        now_s = now_ns / 1e9
+        lighter = [place for place in find_lighter(me, herd, now_ns) if self._trusts(place, herd, now_s)]
+        if not lighter:
+            self._is_waiting = False
+            return True
+        has_moved = any(herd.accepted[place] != self._seen.get(place) for place in lighter)
+        self._seen = {place: herd.accepted[place] for place in lighter}
+        looked_s, self._looked_s = self._looked_s, now_s
+        if not self._is_waiting or now_s - looked_s > 2 * LEASE_S + PATIENCE_S:  # another connection's wait
+            self._is_waiting = True
+            self._since_s = self._moved_s = now_s
+            return False
+        if has_moved:
+            self._moved_s = now_s
+        if now_s - self._moved_s < PATIENCE_S and now_s - self._since_s < PATIENCE_MOST_S:
+            return False
+        is_slow = now_s - self._moved_s < PATIENCE_S
+        for place in lighter:
+            self._distrusted[place] = now_s + DISTRUST_S, None if is_slow else herd.accepted[place]
+        self._is_waiting = False
+        return True
+
+    def _trusts(self, place: int, herd: Herd, now_s: float) -> bool:
+        if place not in self._distrusted:
+            return True
+        until_s, accepted = self._distrusted[place]
+        if now_s < until_s and accepted in (None, herd.accepted[place]):
+            return False
+        del self._distrusted[place]
+        return True
+
+
+def find_lighter(me: int, herd: Herd, now_ns: int) -> list[int]:
+    """The places of those who take connections and have clearly fewer than the one at `me`."""
+    mine = herd.loads[me]
+    return [
+        place
+        for place, load in enumerate(herd.loads)
+        if load + load // SLACK_SHARE < mine
+        and herd.in_rotation[place]
+        and now_ns - herd.ticks_ns[place] < STALE_NS
+        and place != me
+    ]

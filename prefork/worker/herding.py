@@ -1,0 +1,85 @@
+"""One worker among the others: what the scoreboard says of them, and what this one tells them of itself.
+
+The accept path asks `may_take` before each connection and tells of each that it took; what it decides is in
+`core/gate.py`. At most 64 rows are read, and in the usual case one number of each: workers beyond that are herds of
+their own, each of which spreads what it takes.
+"""
+
+from __future__ import annotations
+
+from prefork.core.gate import Gate, Herd
+from prefork.core.shedding import Shedding
+from prefork.system import clock
+from prefork.system.scoreboard import (
+    ACCEPTED,
+    CONNECTIONS,
+    IN_FLIGHT,
+    IN_ROTATION,
+    OPENING,
+    TICK,
+    Scoreboard,
+)
+
+HERD_ROWS = 64
+
+
+class Herding:
+    """One worker's view. `limit`: so many requests in flight and it takes no more connections; 0 for no limit."""
+
+    def __init__(self, scoreboard: Scoreboard, row: int, limit: int = 0) -> None:
+        self._scoreboard = scoreboard
+        self._row = scoreboard.row(row)
+        self._first = row - row % HERD_ROWS
+        self._me = row - self._first
+        self._limit = limit
+        self._gate = Gate()
+        self._shedding = Shedding()
+
+    # For the accept path.
+
+    def may_take(self) -> bool:
+        """Whether a connection that waits is for us. If not: look away for `gate.LEASE_S`."""
+        end = self._find_end()
+        least = min(self._scoreboard.column(CONNECTIONS, self._first, end))
+        row = self._row
+        if row[CONNECTIONS] + row[OPENING] <= least:
+            return True  # nobody has fewer, whoever they are
+        return self._gate.may_take(self._me, self._look(end), clock.monotonic_ns())
+
+    def is_full(self) -> bool:
+        """Whether as many requests as may be are in flight, or about to be."""
+        row = self._row
+        return 0 < self._limit <= row[IN_FLIGHT] + row[OPENING]
+
+    def note_accepted(self) -> None:
+        """A connection is ours, and being opened."""
+        self._row[ACCEPTED] += 1
+        self._row[OPENING] += 1
+
+    def note_opened(self, _task: object = None) -> None:
+        """The same one is open and counted as such, or never will be."""
+        self._row[OPENING] -= 1
+
+    def show_rotation(self, *, is_in: bool) -> None:
+        """Whether others may leave a connection to us."""
+        self._row[IN_ROTATION] = is_in
+
+    # For the beat.
+
+    def count_surplus(self) -> int:
+        """How many connections to ask to leave."""
+        return self._shedding.count(self._me, self._look(self._find_end()), clock.monotonic_ns())
+
+    def _find_end(self) -> int:
+        # The header is the master's, and it may be about to count us out.
+        return max(min(self._first + HERD_ROWS, self._scoreboard.rows_used), self._first + self._me + 1)
+
+    def _look(self, end: int) -> Herd:
+        first, column = self._first, self._scoreboard.column
+        connections, opening = column(CONNECTIONS, first, end), column(OPENING, first, end)
+        return Herd(
+            loads=[one + other for one, other in zip(connections, opening, strict=True)],
+            ticks_ns=column(TICK, first, end),
+            in_rotation=column(IN_ROTATION, first, end),
+            accepted=column(ACCEPTED, first, end),
+        )
