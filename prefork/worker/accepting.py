@@ -44,6 +44,9 @@ class Acceptor:
     ) -> None:
         self._loop = loop
         self._open_connection = service.open_connection
+        if herding is not None:
+            self._open_connection = self._open_counted
+        self._service = service
         self._listeners = {number: socket.socket(fileno=fd) for number, fd in listener_fds.items()}
         self._connecting: set[asyncio.Task[object]] = set()
         self._is_booting = True
@@ -137,7 +140,7 @@ class Acceptor:
             self._accept(listener)
         elif herding.is_full():
             self._leave_for(FULL_S)
-        elif herding.may_take():
+        elif herding.may_take(listener):
             self._accept(listener)
         elif self._aside is None:
             self._look_away()
@@ -164,7 +167,6 @@ class Acceptor:
         task.add_done_callback(self._connecting.discard)
         if self._herding is not None:
             self._herding.note_accepted()
-            task.add_done_callback(self._herding.note_opened)
         return True
 
     async def _connect(self, sock: socket.socket) -> None:
@@ -182,6 +184,12 @@ class Acceptor:
             self._complained_at = now
             logger.warning("cannot accept: %s", error.strerror)
         self._leave_for(PAUSE_S)
+
+    def _open_counted(self) -> asyncio.BaseProtocol:
+        if self._herding is not None:
+            # Both loops schedule `connection_made` right after this: it is counted as opening until it counts as open.
+            self._loop.call_soon(self._herding.note_opened)
+        return self._service.open_connection()
 
     def _leave_for(self, seconds: float) -> None:
         if self._is_polling:

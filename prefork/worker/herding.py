@@ -7,9 +7,12 @@ their own, each of which spreads what it takes.
 
 from __future__ import annotations
 
+import socket
+
 from prefork.core.gate import Gate, Herd
 from prefork.core.shedding import Shedding
 from prefork.system import clock
+from prefork.system.backlog import count_waiting
 from prefork.system.scoreboard import (
     ACCEPTED,
     CONNECTIONS,
@@ -37,14 +40,14 @@ class Herding:
 
     # For the accept path.
 
-    def may_take(self) -> bool:
-        """Whether a connection that waits is for us. If not: look away for `gate.LEASE_S`."""
+    def may_take(self, listener: socket.socket) -> bool:
+        """Whether a connection that waits there is for us. If not: look away for `gate.LEASE_S`."""
         end = self._find_end()
         least = min(self._scoreboard.column(CONNECTIONS, self._first, end))
         row = self._row
         if row[CONNECTIONS] + row[OPENING] <= least:
             return True  # nobody has fewer, whoever they are
-        return self._gate.may_take(self._me, self._look(end), clock.monotonic_ns())
+        return self._gate.may_take(self._me, self._look(end), clock.monotonic_ns(), count_waiting(listener))
 
     def is_full(self) -> bool:
         """Whether as many requests as may be are in flight, or about to be."""
@@ -56,7 +59,7 @@ class Herding:
         self._row[ACCEPTED] += 1
         self._row[OPENING] += 1
 
-    def note_opened(self, _task: object = None) -> None:
+    def note_opened(self) -> None:
         """The same one is open and counted as such, or never will be."""
         self._row[OPENING] -= 1
 

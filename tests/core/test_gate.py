@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,7 +12,9 @@ from prefork.core.gate import (
     LEASE_S,
     PATIENCE_MOST_S,
     PATIENCE_S,
+    SLACK_SHARE,
     STALE_NS,
+    STRIKES_MOST,
     Gate,
     Herd,
     find_lighter,
@@ -108,14 +112,28 @@ def test_who_did_not_come_is_not_waited_for_again_until_it_takes_a_connection() 
     look = wait_at(gate, [make_herd(9, 1)] * 50)
     assert look is not None
     at = NOW + look * LEASE_NS
+    for _ in range(STRIKES_MOST - 1):  # a head start of one lease
+        at += LEASE_NS
+        assert wait_at(gate, [make_herd(9, 1)] * 9, at) == 1
+        at += LEASE_NS
     assert all(gate.may_take(0, make_herd(9, 1), at + n * LEASE_NS) for n in range(1, 20))
     assert not gate.may_take(0, make_herd(9, 2, accepted=(0, 1)), at + 21 * LEASE_NS), "it is back"
 
 
 def test_nobody_is_left_out_of_account_for_ever() -> None:
+    gate, at = Gate(), NOW
+    for _ in range(STRIKES_MOST):
+        wait_at(gate, [make_herd(9, 1)] * 50, at)
+        at += 10 * LEASE_NS
+    assert gate.may_take(0, make_herd(9, 1), at)
+    assert wait_at(gate, [make_herd(9, 1)] * 50, at + int(DISTRUST_S * 1e9)) not in (None, 0, 1)
+
+
+def test_a_machine_that_stood_still_costs_the_others_one_connection_and_not_their_turn() -> None:
     gate = Gate()
-    wait_at(gate, [make_herd(9, 1)] * 50)
-    assert not gate.may_take(0, make_herd(9, 1), NOW + int((DISTRUST_S + 0.1) * 1e9))
+    assert not gate.may_take(0, make_herd(5, 4, 4, 4), NOW)
+    assert gate.may_take(0, make_herd(5, 4, 4, 4), NOW + int(PATIENCE_S * 1.5e9)), "nobody else ran"
+    assert not gate.may_take(0, make_herd(6, 4, 4, 4), NOW + int(PATIENCE_S * 1.6e9))
 
 
 def test_while_the_lighter_ones_take_them_the_heavier_waits_longer_but_not_for_ever() -> None:
@@ -132,3 +150,32 @@ def test_a_later_connection_is_waited_for_anew() -> None:
     look = wait_at(gate, [herd] * 50, NOW + second_ns)
     assert look is not None
     assert look * LEASE_S >= PATIENCE_S
+
+
+def test_a_queue_that_fills_everybody_up_is_taken_by_whoever_runs_and_comes_out_even() -> None:
+    loads, waiting = [0] * 16, 64
+    for me in range(16):  # one after the other, as on a single core
+        while waiting and Gate().may_take(me, make_herd(*loads), NOW, waiting):
+            loads[me] += 1
+            waiting -= 1
+    assert loads == [4] * 16
+
+
+@given(st.lists(st.integers(0, 40), min_size=2, max_size=8), st.integers(1, 100), st.data())
+def test_whoever_runs_first_a_queue_makes_nobody_heavier_than_the_even_share(
+    loads: list[int], waiting: int, data: st.DataObject
+) -> None:
+    before = max(loads)
+    turns = itertools.cycle(data.draw(st.permutations(range(len(loads)))))
+    while waiting:
+        me = next(turns)
+        while waiting and Gate().may_take(me, make_herd(*loads), NOW, waiting):
+            loads[me] += 1
+            waiting -= 1
+    lightest = min(loads)
+    assert max(loads) <= max(before, lightest + lightest // SLACK_SHARE + 1)
+
+
+def test_where_nobody_knows_how_many_wait_a_few_more_are_even() -> None:
+    assert Gate().may_take(0, make_herd(4, 0), NOW, None)
+    assert not Gate().may_take(0, make_herd(5, 0), NOW, None)

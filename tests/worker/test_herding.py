@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -19,6 +20,9 @@ from prefork.system.scoreboard import (
     make_scoreboard,
 )
 from prefork.worker.herding import HERD_ROWS, Herding
+
+LISTENER = socket.socket()
+"""Nobody waits there."""
 
 
 @pytest.fixture
@@ -38,41 +42,41 @@ def join(board: Scoreboard, row: int, connections: int) -> Herding:
 
 def test_the_heavier_leaves_a_connection_to_the_lighter(board: Scoreboard) -> None:
     heavier, lighter = join(board, 0, 3), join(board, 2, 2)
-    assert (heavier.may_take(), lighter.may_take()) == (False, True)
+    assert (heavier.may_take(LISTENER), lighter.may_take(LISTENER)) == (False, True)
 
 
 def test_one_that_left_rotation_is_not_waited_for(board: Scoreboard) -> None:
     staying, leaving = join(board, 0, 3), join(board, 2, 2)
     leaving.show_rotation(is_in=False)
-    assert staying.may_take()
+    assert staying.may_take(LISTENER)
 
 
 def test_rows_of_nobody_are_not_waited_for(board: Scoreboard) -> None:
-    assert join(board, 5, 1000).may_take()
+    assert join(board, 5, 1000).may_take(LISTENER)
 
 
 def test_what_is_being_opened_counts_from_its_acceptance(board: Scoreboard) -> None:
     one, other = join(board, 0, 0), join(board, 1, 0)
     one.note_accepted()
     assert (board.row(0)[ACCEPTED], board.row(0)[OPENING]) == (1, 1)
-    assert (one.may_take(), other.may_take()) == (False, True)
+    assert (one.may_take(LISTENER), other.may_take(LISTENER)) == (False, True)
     one.note_opened()
     assert (board.row(0)[ACCEPTED], board.row(0)[OPENING]) == (1, 0)
-    assert one.may_take()
+    assert one.may_take(LISTENER)
 
 
 def test_of_hundreds_of_workers_each_looks_at_its_own_herd(board: Scoreboard) -> None:
     last, first_of_next = join(board, HERD_ROWS - 1, 9), join(board, HERD_ROWS, 1)
-    assert last.may_take()
+    assert last.may_take(LISTENER)
     join(board, 0, 8)
-    assert not last.may_take()
-    assert first_of_next.may_take()
+    assert not last.may_take(LISTENER)
+    assert first_of_next.may_take(LISTENER)
 
 
 def test_a_worker_that_the_header_does_not_count_any_more_still_finds_itself(board: Scoreboard) -> None:
     herding = join(board, 150, 7)
     board.rows_used = 0
-    assert herding.may_take()
+    assert herding.may_take(LISTENER)
     assert herding.count_surplus() == 0
 
 
