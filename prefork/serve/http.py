@@ -51,6 +51,7 @@ class HttpConnection(asyncio.Protocol):
         "dropping",
         "exchange",
         "gate",
+        "leaves",
         "lingering",
         "loop",
         "reader",
@@ -85,6 +86,8 @@ class HttpConnection(asyncio.Protocol):
         """Since when it waits for whatever it waits for; `deadlines` judges it."""
         self.served = False
         """It has had a response."""
+        self.leaves = False
+        """It was asked to, by the worker: see `leaving`."""
         self.lingering = False
         """Half-closed, waiting for the client's end of file."""
         self.dropping = False
@@ -194,6 +197,8 @@ class HttpConnection(asyncio.Protocol):
         service = self.service
         if not service.keeps_alive:
             return False
+        if service.leaving.left and not service.leaving.may_stay(self, exchange):
+            return False
         # A request that has already come is answered, also while draining: the last of them says close.
         return not service.draining or bool(self._queue)
 
@@ -208,7 +213,8 @@ class HttpConnection(asyncio.Protocol):
         self.since = service.clock.now
         if exchange.closing:
             self.exchange = None
-            self.end(linger=not exchange.body_complete or service.draining or bool(self._queue))
+            linger = not exchange.body_complete or service.draining or self.leaves or bool(self._queue)
+            self.end(linger=linger)
         elif exchange.body_complete:
             self.exchange = None
             if self._queue or self._refusal is not None or self._eof or self.reading_paused:

@@ -15,6 +15,7 @@ from prefork.serve.clock import Clock
 from prefork.serve.deadlines import check_deadlines
 from prefork.serve.exchange import Exchange
 from prefork.serve.http import HttpConnection
+from prefork.serve.leaving import Leaving
 from prefork.serve.reader import Vocabulary
 from prefork.serve.service import CONNECTIONS, Cells, Counters
 from prefork.serve.settings import ServeSettings
@@ -52,6 +53,7 @@ class HttpService:
         self.keeps_alive = settings.keep_alive_s > 0
         self.says_close = not self.keeps_alive
         """A response has to ask `may_keep_alive` before it promises another."""
+        self.leaving = Leaving(self)
         self._connections: set[HttpConnection] = set()
         self._ticking: asyncio.TimerHandle | None = None
         waits = [wait for wait in (settings.keep_alive_s, settings.header_timeout_s) if wait > 0]
@@ -73,7 +75,11 @@ class HttpService:
         if not self.draining:
             self._draining_since = self.loop.time()
         self.draining = True
-        self.says_close = True
+        self.settle_close()
+
+    def ask_to_leave(self, count: int) -> int:
+        self.leaving.ask(0 if self.draining else count)
+        return self.leaving.asked
 
     async def wait_drained(self) -> None:
         while self.is_busy():
@@ -92,6 +98,10 @@ class HttpService:
     def make_exchange(self, connection: HttpConnection) -> Exchange:
         """A new exchange of this service's interface for one connection."""
         raise NotImplementedError
+
+    def settle_close(self) -> None:
+        """Whether responses have to ask has changed."""
+        self.says_close = self.draining or not self.keeps_alive or self.leaving.left > 0
 
     def is_busy(self) -> bool:
         """Whether anything still has to end before the service is drained."""

@@ -65,6 +65,9 @@ class ProtocolService:
     def drain(self) -> None:
         """Nothing to say to a protocol that we do not know: connections go on until they are closed."""
 
+    def ask_to_leave(self, count: int) -> int:  # noqa: ARG002  # there is nothing that one could say
+        return 0
+
     async def wait_drained(self) -> None:
         while self._open:
             self._sweep()

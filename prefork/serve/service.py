@@ -77,6 +77,11 @@ class Service(Protocol):
         keep-alive time to speak, and are answered if they do. May be called twice.
         """
 
+    def ask_to_leave(self, count: int) -> int:
+        """Until told otherwise, ask so many connections that have been here for a while to come again elsewhere; return
+        how many were asked since the start. Only HTTP has words for it; the others do nothing.
+        """
+
     async def wait_drained(self) -> None:
         """Return when no connection is open and no call of the app's runs: a background task may outlive its
         response. The caller holds the deadline and may cancel.

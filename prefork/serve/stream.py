@@ -60,6 +60,9 @@ class StreamService:
     def drain(self) -> None:
         """Nothing to say to a protocol that we do not know: handlers go on until they end."""
 
+    def ask_to_leave(self, count: int) -> int:  # noqa: ARG002  # there is nothing that one could say
+        return 0
+
     async def wait_drained(self) -> None:
         await self._idle.wait()
 

@@ -30,7 +30,7 @@ from prefork.serve.settings import settings_of
 from prefork.system import clock, processes, signals, titles
 from prefork.system.channel import Channel
 from prefork.system.fork_guard import ForkGuard
-from prefork.system.scoreboard import CONNECTIONS, REQUESTS, Scoreboard
+from prefork.system.scoreboard import CONNECTIONS, REQUESTS, SHED, Scoreboard
 from prefork.worker.accepting import Acceptor
 from prefork.worker.beating import Heart
 from prefork.worker.errand import Errand
@@ -185,7 +185,7 @@ class Life:
         self._born = born
         self._reader = read_from_master_as_worker()
         board = Scoreboard(errand.inherited.scoreboard_fd)
-        row = board.row(errand.fork.row)
+        self._row = row = board.row(errand.fork.row)
         self._service.count_in(row[CONNECTIONS : REQUESTS + 1])
         self._publisher = Publisher(row, self._service.counters)
         self._herding = Herding(board, errand.fork.row)
@@ -310,6 +310,7 @@ class Life:
         self._farewell.begin(app_side.hooks, reason, now + QUICK_HOOKS_S)
 
     def _look_around(self) -> None:
+        self._row[SHED] = self._service.ask_to_leave(self._herding.count_surplus())
         self._publisher.publish()
         self._talker.flush()
         self._recycling.check()

@@ -41,6 +41,9 @@ class GreetingService:
     def drain(self) -> None:
         raise NotImplementedError
 
+    def ask_to_leave(self, count: int) -> int:
+        raise NotImplementedError
+
     async def wait_drained(self) -> None:
         raise NotImplementedError
 
