@@ -51,6 +51,7 @@ class HttpConnection(asyncio.Protocol):
         "dropping",
         "exchange",
         "gate",
+        "is_timed",
         "leaves",
         "lingering",
         "loop",
@@ -86,6 +87,7 @@ class HttpConnection(asyncio.Protocol):
         """Since when it waits for whatever it waits for; `deadlines` judges it."""
         self.served = False
         """It has had a response."""
+        self.is_timed = service.tally.open()
         self.leaves = False
         """It was asked to, by the worker: see `leaving`."""
         self.lingering = False
@@ -187,7 +189,8 @@ class HttpConnection(asyncio.Protocol):
             self.spare = None
         self._queue.append(exchange)
         self.service.cells[IN_FLIGHT] += 1
-        exchange.began_ns = stopwatch_ns()
+        if self.is_timed:
+            exchange.began_ns = stopwatch_ns()
         return exchange
 
     def may_keep_alive(self, exchange: Exchange) -> bool:
@@ -207,7 +210,9 @@ class HttpConnection(asyncio.Protocol):
         service = self.service
         service.cells[IN_FLIGHT] -= 1
         tally, head = service.tally, exchange._head  # noqa: SLF001  # one piece, in two classes
-        tally.by_class[head[9]][(stopwatch_ns() - exchange.began_ns).bit_length()] += 1
+        tally.statuses[head[9]] += 1
+        if self.is_timed:
+            tally.latency[(stopwatch_ns() - exchange.began_ns).bit_length()] += 1
         tally.bytes_out += len(head) + exchange._length  # noqa: SLF001  # as above
         self.served = True
         self.since = service.clock.now

@@ -118,6 +118,7 @@ class HttpService:
     def close(self, connection: HttpConnection) -> None:
         """Count a connection out."""
         self._connections.discard(connection)
+        self.tally.close(was_timed=connection.is_timed)
         self.cells[CONNECTIONS] -= 1
         self.tell_drained()
 

@@ -24,7 +24,8 @@ before it ends; of a worker that was killed it lacks what happened since the las
     16 lag_ns       how late the last beat was
     17 shed         connections that were asked to leave because others had far fewer
     18…31           not used yet
-    32…63 latency   requests by the time from their head to the end of their response: see `figures.BUCKETS`
+    32…63 latency   requests by the time from their head to the end of their response: see `figures.BUCKETS`. Of
+                    HTTP, and of connections that are timed: see `serve/tally.py`
 
 Before the rows there is one more of the same size, the master's: its first number says how many rows may be in use.
 The master reads rows as claims: app code runs in the writer.

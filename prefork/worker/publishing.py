@@ -31,7 +31,7 @@ class Publisher:
             return
         self._seen = seen
         row[BYTES_IN], row[BYTES_OUT] = seen
-        statuses, latency = tally.statuses(), tally.latency()
+        statuses, latency = tally.classes(), tally.latency
         for at in range(CLASSES):
             row[STATUSES + at] = statuses[at]
         buckets = latency[SHORTEST_BITS : SHORTEST_BITS + BUCKETS]
@@ -39,4 +39,4 @@ class Publisher:
         buckets[-1] += sum(latency[SHORTEST_BITS + BUCKETS :])
         for at in range(BUCKETS):
             row[LATENCY + at] = buckets[at]
-        row[REQUESTS] = sum(buckets)
+        row[REQUESTS] = tally.requests()
