@@ -1,8 +1,8 @@
 """One worker among the others: what the scoreboard says of them, and what this one tells them of itself.
 
 The accept path asks `may_take` before each connection and tells of each that it took; what it decides is in
-`core/gate.py`. At most 64 rows are read, and in the usual case one number of each: workers beyond that are herds of
-their own, each of which spreads what it takes.
+`core/gate.py`, and under full load, when there is enough for everybody, no row but our own is read to know it. At most
+64 rows are read ever: workers beyond that are herds of their own, each of which spreads what it takes.
 """
 
 from __future__ import annotations
@@ -42,12 +42,15 @@ class Herding:
 
     def may_take(self, listener: socket.socket) -> bool:
         """Whether a connection that waits there is for us. If not: look away for `gate.LEASE_S`."""
-        end = self._find_end()
-        least = min(self._scoreboard.column(CONNECTIONS, self._first, end))
         row = self._row
-        if row[CONNECTIONS] + row[OPENING] <= least:
+        mine = row[CONNECTIONS] + row[OPENING]
+        if not mine:
             return True  # nobody has fewer, whoever they are
-        return self._gate.may_take(self._me, self._look(end), clock.monotonic_ns(), count_waiting(listener))
+        end = self._find_end()
+        waiting = count_waiting(listener)
+        if waiting is not None and waiting > mine * (end - self._first - 1):
+            return True  # enough to fill up everybody, had they nothing at all
+        return self._gate.may_take(self._me, self._look(end), clock.monotonic_ns(), waiting)
 
     def is_full(self) -> bool:
         """Whether as many requests as may be are in flight, or about to be."""
@@ -66,6 +69,10 @@ class Herding:
     def show_rotation(self, *, is_in: bool) -> None:
         """Whether others may leave a connection to us."""
         self._row[IN_ROTATION] = is_in
+
+    def is_in_rotation(self) -> bool:
+        """What we have shown."""
+        return bool(self._row[IN_ROTATION])
 
     # For the beat.
 
