@@ -5,18 +5,17 @@ from __future__ import annotations
 import socket
 import struct
 
-_UNACKED = struct.Struct("=I")
-_UNACKED_AT = 24
-"""Of `struct tcp_info`, see tcp(7): for a listener it is the length of its accept queue."""
+_TCP_INFO: int | None = getattr(socket, "TCP_INFO", None)
+_LAST = struct.Struct("=24xI")
+"""The beginning of `struct tcp_info`, see tcp(7), as far as `tcpi_unacked`: of a listener the length of its queue."""
 
 
 def count_waiting(listener: socket.socket) -> int | None:
     """None where the kernel does not tell: unix sockets, and systems other than Linux."""
-    if listener.family == socket.AF_UNIX or not hasattr(socket, "TCP_INFO"):
+    if _TCP_INFO is None:
         return None
     try:
-        info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _UNACKED_AT + _UNACKED.size)
-        waiting: int = _UNACKED.unpack_from(info, _UNACKED_AT)[0]
+        waiting: int = _LAST.unpack(listener.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _LAST.size))[0]
     except (OSError, struct.error):
         return None
     return waiting

@@ -63,7 +63,8 @@ class Scoreboard:
     @property
     def rows_used(self) -> int:
         """No row from this one on is anybody's. The master writes it."""
-        return min(self._header[0], ROWS)
+        number: int = self._header[0]
+        return number
 
     @rows_used.setter
     def rows_used(self, number: int) -> None:

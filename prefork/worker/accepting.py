@@ -48,6 +48,8 @@ class Acceptor:
             self._open_connection = self._open_counted
         self._service = service
         self._listeners = {number: socket.socket(fileno=fd) for number, fd in listener_fds.items()}
+        # Whoever asks a socket for them makes enum members of them, 3 µs for each connection.
+        self._kinds = {sock: (sock.family, sock.type, sock.proto) for sock in self._listeners.values()}
         self._connecting: set[asyncio.Task[object]] = set()
         self._is_booting = True
         self._is_polling = False
@@ -117,7 +119,8 @@ class Acceptor:
             self._loop.call_later(PAUSE_S, self.unlisten, number)
             return
         self._loop.remove_reader(sock.fileno())
-        self._listeners.pop(number).close()
+        del self._listeners[number], self._kinds[sock]
+        sock.close()
 
     async def wait_connected(self) -> None:
         """Return when every accepted socket has become a connection, or has failed to."""
@@ -138,7 +141,7 @@ class Acceptor:
         herding = self._herding
         if herding is None:
             self._accept(listener)
-        elif herding.is_full():
+        elif herding.limit and herding.is_full():
             self._leave_for(FULL_S)
         elif herding.may_take(listener):
             self._accept(listener)
@@ -153,7 +156,7 @@ class Acceptor:
     def _accept(self, listener: socket.socket) -> bool:
         """One connection; False if there was none to take."""
         try:
-            sock, _addr = listener.accept()
+            fd, _addr = listener._accept()  # type: ignore[attr-defined]  # noqa: SLF001  # `accept` asks for kinds
         except (BlockingIOError, InterruptedError):
             return False  # another worker was quicker
         except ConnectionError:
@@ -161,6 +164,7 @@ class Acceptor:
         except OSError as error:
             self._hold_off(error)
             return False
+        sock = socket.socket(*self._kinds[listener], fileno=fd)
         sock.setblocking(False)
         task = self._loop.create_task(self._connect(sock))
         self._connecting.add(task)

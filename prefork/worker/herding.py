@@ -24,6 +24,8 @@ from prefork.system.scoreboard import (
 )
 
 HERD_ROWS = 64
+GRANT_NS = 2_000_000
+"""How long it holds that so many may be taken without another look."""
 
 
 class Herding:
@@ -34,7 +36,9 @@ class Herding:
         self._row = scoreboard.row(row)
         self._first = row - row % HERD_ROWS
         self._me = row - self._first
-        self._limit = limit
+        self.limit = limit
+        self._granted = 0
+        self._granted_until_ns = 0
         self._gate = Gate()
         self._shedding = Shedding()
 
@@ -46,16 +50,24 @@ class Herding:
         mine = row[CONNECTIONS] + row[OPENING]
         if not mine:
             return True  # nobody has fewer, whoever they are
-        end = self._find_end()
+        now_ns = clock.monotonic_ns()
+        if self._granted and now_ns < self._granted_until_ns:
+            self._granted -= 1
+            return True
         waiting = count_waiting(listener)
-        if waiting is not None and waiting > mine * (end - self._first - 1):
-            return True  # enough to fill up everybody, had they nothing at all
-        return self._gate.may_take(self._me, self._look(end), clock.monotonic_ns(), waiting)
+        # As if nobody else had anything: more than enough to fill everybody up to where we are?
+        surplus = 0 if waiting is None else waiting - mine * self._scoreboard.rows_used
+        if surplus > 0:
+            # If every worker takes so many, half of the surplus is gone, and each has raised its mark by the other.
+            self._granted = surplus // (2 * max(1, self._scoreboard.rows_used))
+            self._granted_until_ns = now_ns + GRANT_NS
+            return True
+        return self._gate.may_take(self._me, self._look(), now_ns, waiting)
 
     def is_full(self) -> bool:
         """Whether as many requests as may be are in flight, or about to be."""
         row = self._row
-        return 0 < self._limit <= row[IN_FLIGHT] + row[OPENING]
+        return 0 < self.limit <= row[IN_FLIGHT] + row[OPENING]
 
     def note_accepted(self) -> None:
         """A connection is ours, and being opened."""
@@ -78,13 +90,11 @@ class Herding:
 
     def count_surplus(self) -> int:
         """How many connections to ask to leave."""
-        return self._shedding.count(self._me, self._look(self._find_end()), clock.monotonic_ns())
+        return self._shedding.count(self._me, self._look(), clock.monotonic_ns())
 
-    def _find_end(self) -> int:
+    def _look(self) -> Herd:
         # The header is the master's, and it may be about to count us out.
-        return max(min(self._first + HERD_ROWS, self._scoreboard.rows_used), self._first + self._me + 1)
-
-    def _look(self, end: int) -> Herd:
+        end = max(min(self._first + HERD_ROWS, self._scoreboard.rows_used), self._first + self._me + 1)
         first, column = self._first, self._scoreboard.column
         connections, opening = column(CONNECTIONS, first, end), column(OPENING, first, end)
         return Herd(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -78,6 +79,22 @@ def test_a_worker_that_the_header_does_not_count_any_more_still_finds_itself(boa
     board.rows_used = 0
     assert herding.may_take(LISTENER)
     assert herding.count_surplus() == 0
+
+
+def test_a_long_queue_lets_the_heavier_take_some_and_ends_with_the_queue(board: Scoreboard) -> None:
+    board.rows_used = 2
+    heavier, _lighter = join(board, 0, 5), join(board, 1, 0)
+    with ExitStack() as opened:
+        listener = opened.enter_context(socket.create_server(("127.0.0.1", 0), backlog=64))
+        for _ in range(30):  # 20 more than would bring both to five
+            opened.enter_context(socket.create_connection(listener.getsockname()))
+        assert heavier.may_take(listener)
+        for _ in range(30):
+            opened.enter_context(listener.accept()[0])
+        assert sum(heavier.may_take(listener) for _ in range(20)) <= 5, (
+            "a quarter of those, had it been quick"
+        )
+        assert not heavier.may_take(listener)
 
 
 def test_it_is_full_at_its_limit_with_those_that_are_about_to_ask(board: Scoreboard) -> None:
