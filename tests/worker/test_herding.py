@@ -26,6 +26,12 @@ LISTENER = socket.socket()
 """Nobody waits there."""
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _closed_at_the_end() -> Iterator[None]:
+    yield
+    LISTENER.close()
+
+
 @pytest.fixture
 def board() -> Iterator[Scoreboard]:
     board = make_scoreboard()
