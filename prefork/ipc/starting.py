@@ -12,8 +12,9 @@ zygote collects once, before it freezes the heap.
 from __future__ import annotations
 
 PROTOCOL = 1
-"""Raised whenever a message changes so that an older master, or an older zygote, would misunderstand it. A reload may
-start the zygote of a newer or an older prefork than the master's: different numbers refuse each other.
+"""Raised whenever a message, or the layout of the scoreboard, changes so that an older master, or an older zygote,
+would misunderstand it. A reload may start the zygote of a newer or an older prefork than the master's: different
+numbers refuse each other.
 
 What both must understand whatever the number: the first three words of argv, and `ImportFailed`.
 """

@@ -20,6 +20,7 @@ from prefork.errors import PreforkError
 from prefork.ipc import messages as say
 from prefork.master.children import Children, WorkerHandle, ZygoteHandle
 from prefork.master.hearing import Ear
+from prefork.master.ledger import Ledger
 from prefork.master.provisions import LogFile, Provider, Provision
 from prefork.system import processes, signals
 from prefork.system.certificates import Credentials, seal
@@ -61,6 +62,7 @@ class Performer:
         """The newest, until a generation is started with it."""
         self._rolling: Provision | None = None
         """That of the generation on its way through the slots."""
+        self.ledger = Ledger(scoreboard)
         self._scoreboard = scoreboard
         self._children = children
         self._ear = ear
@@ -95,6 +97,8 @@ class Performer:
             case do.KillWorker():
                 self._kill_worker(self._children.workers[action.serial], action.why)
             case do.ForgetWorker():
+                if action.serial in self._children.workers:
+                    self.ledger.close_row(self._children.workers[action.serial].row)
                 self._children.drop_worker(action.serial)
             case do.AdoptConfiguration():
                 self._adopt(action.gen)
@@ -207,6 +211,7 @@ class Performer:
             os.close(fd)
 
     def _fork_worker(self, action: do.ForkWorker) -> None:
+        self.ledger.open_row(action.row)
         try:
             channel, theirs = open_pair()
             with theirs:
@@ -216,7 +221,6 @@ class Performer:
             self.echoes.append(on.ForkRefused(action.serial, f"no channel for it: {error.strerror}"))
             return
         worker = WorkerHandle(action.serial, action.slot, action.gen, action.row, channel)
-        self._scoreboard.clear_row(action.row)
         self._children.add_worker(worker, lambda: self._ear.read_worker(worker))
 
     def _kill_worker(self, worker: WorkerHandle, why: str) -> None:

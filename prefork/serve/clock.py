@@ -10,10 +10,13 @@ It must never arm a timer of its own: who owns the tick decides how often it is.
 from __future__ import annotations
 
 import asyncio
-from time import gmtime
+from time import gmtime, perf_counter_ns
 
 CLOSE_LINE = b"Connection: close\r\n"
 KEEP_ALIVE_LINE = b"Connection: keep-alive\r\n"
+
+stopwatch_ns = perf_counter_ns
+"""For the length of a request: neither loop's own clock tells what happens within one of its turns."""
 
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")

@@ -78,6 +78,9 @@ class Entrance:
     def hear_by(self, catch_up: Callable[[], None]) -> None:
         self._service.hear_by(catch_up)
 
+    def ask_to_leave(self, count: int) -> int:
+        return self._service.ask_to_leave(count)
+
     def log_access(self, log: AccessLog) -> None:
         self._service.log_access(log)
 

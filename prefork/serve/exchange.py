@@ -55,6 +55,7 @@ class Exchange:
         "_left",
         "_length",
         "_no_body",
+        "began_ns",
         "body_complete",
         "body_length_bytes",
         "body_read_bytes",
@@ -71,7 +72,6 @@ class Exchange:
         "phase",
         "request_id",
         "started_s",
-        "streamed_bytes",
         "target",
         "version",
     )
@@ -104,11 +104,12 @@ class Exchange:
         self.request_id = b""
         """Empty unless requests have ids."""
         self.started_s = 0.0
-        """When the head was complete, if somebody wants to know."""
-        self.streamed_bytes = 0
-        """Of a body whose length was not said beforehand."""
+        """When the head was complete, if the access log wants to know."""
+        self.began_ns = 0
+        """The same by `clock.stopwatch_ns`, if the scoreboard does."""
         self._head = b""
         self._length = NO_LENGTH
+        """As declared; once the head is out, how much of the body goes with it, and counted if nobody said."""
         self._flags = 0
         self._left = NO_LENGTH
         self._chunked = False
@@ -192,11 +193,11 @@ class Exchange:
             if last and self._left:
                 raise ValueError(f"the body is {self._left} bytes shorter than its Content-Length")
         elif self._chunked:
-            self.streamed_bytes += size
+            self._length += size
             self._put_chunk(body, last=last)
             body = b""
         else:
-            self.streamed_bytes += size
+            self._length += size
         if last:
             self.phase = _DONE
         if body:
@@ -225,6 +226,7 @@ class Exchange:
         if self._no_body:
             return 0
         if self._left == NO_LENGTH:
+            self._length += size
             if self._chunked and size:
                 self.emit(b"%x\r\n" % size)
             return size
@@ -248,7 +250,8 @@ class Exchange:
 
     def may_be_chunked(self) -> bool:
         """Whether the body's length is neither said nor needed: so that trailers can follow it."""
-        return self.version == "1.1" and self._length == NO_LENGTH and not self._no_body
+        is_open = self._chunked or (self.phase is _HEAD and self._length == NO_LENGTH)
+        return is_open and self.version == "1.1" and not self._no_body
 
     def end_chunks(self, trailers: bytes) -> None:
         """End a chunked response with these rendered fields."""
@@ -271,6 +274,7 @@ class Exchange:
             # A HEAD's unsent body says how long the GET's would be.
             if last and size and self._length == NO_LENGTH and self.method == "HEAD":
                 head += b"Content-Length: %d\r\n" % size
+            self._length = 0
         elif self._length != NO_LENGTH:
             if size > self._length or (last and size < self._length):
                 raise ValueError(f"Content-Length is {self._length}, the body has {size} bytes")
@@ -281,10 +285,11 @@ class Exchange:
         elif self.version == "1.1":
             head += b"Transfer-Encoding: chunked\r\n"
             self._chunked = True
+            self._length = 0
         else:
+            self._length = 0
             self.keep_alive = False  # HTTP/1.0 ends a body of unknown length by closing (RFC 9112 §6.3)
         self.phase = _BODY
-        self.streamed_bytes = 0
         self.emit(head + self._make_tail())
 
     def _put_chunk(self, body: bytes, *, last: bool) -> None:
@@ -345,14 +350,9 @@ class Exchange:
 
     def tell_sent(self) -> tuple[bytes, int]:
         """The head of the response and how many bytes of its body went out; an empty head if nothing did."""
-        phase, length = self.phase, self._length
-        if phase is _DONE and length != NO_LENGTH and not self._no_body:
-            return self._head, length
-        if phase is _AWAITED or phase is _HEAD:
+        if self.phase is _AWAITED or self.phase is _HEAD:
             return b"", 0
-        if self._no_body:
-            return self._head, 0
-        return self._head, self.streamed_bytes if length == NO_LENGTH else length - max(0, self._left)
+        return self._head, self._length - max(0, self._left)
 
     def client_gone(self) -> ClientDisconnectedError:
         """What an app is told that writes to nobody."""

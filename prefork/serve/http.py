@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, cast
 
 import httptools
 
+from prefork.serve.clock import stopwatch_ns
 from prefork.serve.ends import Client, Server, name_ends
 from prefork.serve.exchange import Exchange, Phase
 from prefork.serve.reader import PIECE_BYTES, Feed, RequestReader
 from prefork.serve.refusal import Refusal, judge_malformed
 from prefork.serve.response import render_refusal
-from prefork.serve.service import IN_FLIGHT, REQUESTS
+from prefork.serve.service import IN_FLIGHT
 from prefork.serve.write_gate import WriteGate
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class HttpConnection(asyncio.Protocol):
         "dropping",
         "exchange",
         "gate",
+        "is_timed",
+        "leaves",
         "lingering",
         "loop",
         "reader",
@@ -85,6 +88,9 @@ class HttpConnection(asyncio.Protocol):
         """Since when it waits for whatever it waits for; `deadlines` judges it."""
         self.served = False
         """It has had a response."""
+        self.is_timed = service.tally.open()
+        self.leaves = False
+        """It was asked to, by the worker: see `leaving`."""
         self.lingering = False
         """Half-closed, waiting for the client's end of file."""
         self.dropping = False
@@ -111,6 +117,7 @@ class HttpConnection(asyncio.Protocol):
         self.service.open(self)
 
     def data_received(self, data: bytes) -> None:
+        self.service.tally.bytes_in += len(data)
         if len(data) > PIECE_BYTES:
             self._feed_in_pieces(data)
         else:
@@ -185,6 +192,8 @@ class HttpConnection(asyncio.Protocol):
             self.spare = None
         self._queue.append(exchange)
         self.service.cells[IN_FLIGHT] += 1
+        if self.is_timed:
+            exchange.began_ns = stopwatch_ns()
         return exchange
 
     def feed_through(self, feed: Feed) -> None:
@@ -199,19 +208,26 @@ class HttpConnection(asyncio.Protocol):
         service = self.service
         if not service.keeps_alive:
             return False
+        if service.leaving.left and not service.leaving.may_stay(self, exchange):
+            return False
         # A request that has already come is answered, also while draining: the last of them says close.
         return not service.draining or bool(self._queue)
 
     def finish(self, exchange: Exchange) -> None:
         """The exchange's response is complete: count it, and go on or close."""
-        cells = self.service.cells
-        cells[IN_FLIGHT] -= 1
-        cells[REQUESTS] += 1
+        service = self.service
+        service.cells[IN_FLIGHT] -= 1
+        tally, head = service.tally, exchange._head  # noqa: SLF001  # one piece, in two classes
+        tally.statuses[head[9]] += 1
+        if self.is_timed:
+            tally.latency[(stopwatch_ns() - exchange.began_ns).bit_length()] += 1
+        tally.bytes_out += len(head) + exchange._length  # noqa: SLF001  # as above
         self.served = True
-        self.since = self.service.clock.now
+        self.since = service.clock.now
         if exchange.closing:
             self.exchange = None
-            self.end(linger=not exchange.body_complete or self.service.draining or bool(self._queue))
+            linger = not exchange.body_complete or service.draining or self.leaves or bool(self._queue)
+            self.end(linger=linger)
         elif exchange.body_complete:
             self.exchange = None
             if self._queue or self._refusal is not None or self._eof or self.reading_paused:
@@ -266,9 +282,9 @@ class HttpConnection(asyncio.Protocol):
         exchange = self.exchange
         if self._unparsed and (exchange is None or not exchange.body_complete):
             data, self._unparsed = self._unparsed, b""
-            self.data_received(
-                data
-            )  # which may have found the next request, the rest of this one, or the end
+            self.service.tally.bytes_in -= len(data)  # it was counted when it came
+            # Which may have found the next request, the rest of this one, or the end.
+            self.data_received(data)
             exchange = self.exchange
         if exchange is not None and not exchange.body_complete and self._eof and not self._unparsed:
             self.transport.close()  # the client ended its side amid the request whose turn has come
@@ -410,7 +426,9 @@ class HttpConnection(asyncio.Protocol):
         status = self._refusal
         if status is not None and not self.transport.is_closing():
             with_body = (method or self.reader.parse_method()) != "HEAD"
-            self._write_refusal(render_refusal(status, self.service.clock, with_body=with_body))
+            answer = render_refusal(status, self.service.clock, with_body=with_body)
+            self.service.tally.count_refusal(answer)
+            self._write_refusal(answer)
             self.end(linger=True)
 
     def _write_refusal(self, answer: bytes) -> None:

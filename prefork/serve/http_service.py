@@ -18,9 +18,11 @@ from prefork.serve.deadlines import check_deadlines
 from prefork.serve.ends import Client
 from prefork.serve.exchange import Exchange
 from prefork.serve.http import HttpConnection
+from prefork.serve.leaving import Leaving
 from prefork.serve.reader import RequestReader
-from prefork.serve.service import CONNECTIONS, IN_FLIGHT, REQUESTS, Cells, Counters
+from prefork.serve.service import CONNECTIONS, IN_FLIGHT, Cells, Counters
 from prefork.serve.settings import ServeSettings, needs_attendant
+from prefork.serve.tally import Tally
 from prefork.serve.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -54,7 +56,8 @@ class HttpService:
     def __init__(self, settings: ServeSettings, loop: asyncio.AbstractEventLoop) -> None:
         self.settings = settings
         self.loop = loop
-        self.counters = Counters()
+        self.tally = Tally()
+        self.counters = Counters(tally=self.tally)
         self.cells = self.counters.cells
         self.clock = Clock(loop, show_date=settings.date_header, show_server=settings.server_header)
         self.vocabulary = Vocabulary()
@@ -66,6 +69,7 @@ class HttpService:
         self.says_close = not self.keeps_alive
         """A response has to ask `may_keep_alive` before it promises another."""
         self.catch_up: Callable[[], None] = _hear_nothing
+        self.leaving = Leaving(self)
         self._connections: set[HttpConnection] = set()
         self._ticking: asyncio.TimerHandle | None = None
         self.abandons = settings.request_timeout_s > 0
@@ -92,7 +96,7 @@ class HttpService:
     # The worker's side.
 
     def count_in(self, cells: Cells) -> None:
-        self.counters = Counters(cells)
+        self.counters = Counters(cells, self.tally)
         self.cells = cells
 
     def log_access(self, log: AccessLog) -> None:
@@ -108,7 +112,11 @@ class HttpService:
         if not self.draining:
             self._draining_since = self.loop.time()
         self.draining = True
-        self.says_close = True
+        self.settle_close()
+
+    def ask_to_leave(self, count: int) -> int:
+        self.leaving.ask(0 if self.draining else count)
+        return self.leaving.asked
 
     def hear_by(self, catch_up: Callable[[], None]) -> None:
         self.catch_up = catch_up
@@ -138,6 +146,10 @@ class HttpService:
         """A new exchange of this service's interface for one connection."""
         raise NotImplementedError
 
+    def settle_close(self) -> None:
+        """Whether responses have to ask has changed."""
+        self.says_close = self.draining or not self.keeps_alive or self.leaving.left > 0
+
     def grant_upgrade(self, connection: HttpConnection, asked: Exchange) -> WebSocketExchange | None:  # noqa: ARG002
         """What is to be answered instead of a request to upgrade; None: serve it as the plain request it also is."""
         return None
@@ -161,6 +173,7 @@ class HttpService:
     def close(self, connection: HttpConnection) -> None:
         """Count a connection out."""
         self._connections.discard(connection)
+        self.tally.close(was_timed=connection.is_timed)
         self.cells[CONNECTIONS] -= 1
         self.tell_drained()
 
@@ -168,7 +181,7 @@ class HttpService:
         """Its one request in flight was answered by handing over the transport: it is still open, and not HTTP's."""
         self._connections.discard(connection)
         self.cells[IN_FLIGHT] -= 1
-        self.cells[REQUESTS] += 1
+        self.tally.count_switch(was_timed=connection.is_timed)
 
     def find_fresh_deadline(self, opened_at: float) -> float:
         """Until when a connection may be silent from its beginning, in seconds of the loop's clock.

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from prefork.serve.access_log import AccessLog
 
+from prefork.serve.tally import Tally
+
 CONNECTIONS, IN_FLIGHT, REQUESTS = range(3)
 """What each cell of `Counters` counts, in the order of the scoreboard's row."""
 
@@ -30,17 +32,19 @@ class Cells(Protocol):
 class Counters:
     """What the service counts, where others can see it: in cells that the worker shares with the master.
 
-    Connections write to `cells` at once, not at the next beat: they must be true also of a worker that was killed
-    between two instructions. Changing a shared cell takes about twice as long as changing an attribute (some 60 ns
-    more).
+    Connections and requests in flight are written to `cells` at once, not at the next beat: they must be true also of
+    a worker that was killed between two instructions. Changing a shared cell takes about twice as long as changing an
+    attribute (some 60 ns more): HTTP counts everything else in its `tally`.
     """
 
-    __slots__ = ("cells",)
+    __slots__ = ("cells", "tally")
 
-    def __init__(self, cells: Cells | None = None) -> None:
+    def __init__(self, cells: Cells | None = None, tally: Tally | None = None) -> None:
         self.cells: Cells = array("Q", (0, 0, 0)) if cells is None else cells
         """Three numbers, all 0 at first; private unless given (a worker gives its row of the scoreboard, once it
         knows which that is). Like the scoreboard's they refuse to go below 0."""
+        self.tally = tally
+        """What HTTP counts besides, its requests with it; they get to their cell when somebody copies them."""
 
     @property
     def connections(self) -> int:
@@ -57,7 +61,7 @@ class Counters:
     @property
     def requests(self) -> int:
         """Answered since the start (stream, protocol: connections closed)."""
-        return self.cells[REQUESTS]
+        return self.cells[REQUESTS] if self.tally is None else self.tally.requests()
 
 
 class Service(Protocol):
@@ -86,6 +90,11 @@ class Service(Protocol):
     def hear_by(self, catch_up: Callable[[], None]) -> None:
         """Call this after a call of the app's that held the loop and before promising its client anything: the order
         to drain may have come meanwhile. It is cheap, and may call `drain`.
+        """
+
+    def ask_to_leave(self, count: int) -> int:
+        """Until told otherwise, ask so many connections that have been here for a while to come again elsewhere; return
+        how many were asked since the start. Only HTTP has words for it; the others do nothing.
         """
 
     async def wait_drained(self) -> None:

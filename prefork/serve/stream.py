@@ -70,6 +70,9 @@ class StreamService:
     def hear_by(self, catch_up: Callable[[], None]) -> None:
         pass  # nothing is promised to a client here
 
+    def ask_to_leave(self, count: int) -> int:  # noqa: ARG002  # there is nothing that one could say
+        return 0
+
     async def wait_drained(self) -> None:
         await self._idle.wait()
 

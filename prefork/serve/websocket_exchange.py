@@ -324,7 +324,7 @@ class WebSocketExchange(Exchange):
         head, _, flags = render_fields(_SWITCHING, fields, {})
         if self.request_id and b"\r\nx-request-id:" not in head.lower():
             head += b"X-Request-ID: %b\r\n" % self.request_id
-        self._head = head
+        self._head, self._length = head, 0
         socket = WebSocketConnection(self, self._opening.wire, connection, service.open_group())
         self.phase = Phase.DONE
         clock = self.clock

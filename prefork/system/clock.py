@@ -23,3 +23,6 @@ wall_s = time.time
 
 fine_s = time.perf_counter
 """Seconds at the highest resolution, for measuring what takes less than a millisecond."""
+
+thread_cpu_ns = time.thread_time_ns
+"""Nanoseconds of CPU that the calling thread has used."""

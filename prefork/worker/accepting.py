@@ -1,7 +1,11 @@
 """The accept path: poll the inherited listeners, take one connection per wake-up, give it to the service.
 
-One at a time, because whoever is woken first must not take the whole queue while the others wake in vain. `listen()`
-is never called again here: that would reset the backlog the master asked for.
+One at a time, because whoever is woken first must not take the whole queue while the others wake in vain; and not even
+one while `herding` says that it is for somebody else. `listen()` is never called again here: that would reset the
+backlog the master asked for.
+
+What cannot be taken waits in the backlog, and nowhere else: the others see to it, or we do when we can again. Out of
+descriptors, too: to close clients with a descriptor kept in reserve would turn away who is served a moment later.
 """
 
 from __future__ import annotations
@@ -12,13 +16,17 @@ import logging
 import socket
 from collections.abc import Mapping
 
+from prefork.core.gate import LEASE_S
 from prefork.serve.service import Service
+from prefork.worker.herding import Herding
 
 logger = logging.getLogger("prefork.worker")
 
 OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 PAUSE_S = 0.1
 """Without descriptors a ready listener would wake us for ever: look again this much later."""
+FULL_S = 0.005
+"""A worker that has enough looks again this much later."""
 COMPLAIN_EVERY_S = 10.0
 BACKLOG_MAX = 65535
 """No listener holds more connections than that: see listen(2)."""
@@ -28,24 +36,37 @@ class Acceptor:
     """Takes connections off the listeners. Owned by the worker's loop thread."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, service: Service, listener_fds: Mapping[int, int]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        service: Service,
+        listener_fds: Mapping[int, int],
+        herding: Herding | None = None,
     ) -> None:
         self._loop = loop
         self._open_connection = service.open_connection
+        if herding is not None:
+            self._open_connection = self._open_counted
+        self._service = service
         self._listeners = {number: socket.socket(fileno=fd) for number, fd in listener_fds.items()}
+        # Whoever asks a socket for them makes enum members of them, 3 µs for each connection.
+        self._kinds = {sock: (sock.family, sock.type, sock.proto) for sock in self._listeners.values()}
         self._connecting: set[asyncio.Task[object]] = set()
         self._is_booting = True
         self._is_polling = False
         self._resuming: asyncio.TimerHandle | None = None
+        """We hold off: out of descriptors, or full."""
+        self._herding = herding
+        self._aside: asyncio.TimerHandle | None = None
+        """We are in rotation, and leave what waits to the others for a moment."""
         self._complained_at = -COMPLAIN_EVERY_S
         self._left: list[int] = []
         """Listeners that the service left before we were ready."""
 
     def start(self) -> None:
         """Poll."""
-        for sock in self._listeners.values():
-            self._loop.add_reader(sock.fileno(), self._accept, sock)
+        self._poll()
         self._is_polling = True
+        self._show_rotation(is_in=True)
         self._is_booting = False
         self._resuming = None
         while self._left:
@@ -57,9 +78,12 @@ class Acceptor:
 
     def pause(self) -> None:
         """Leave rotation: what waits in the backlog is for the others."""
-        for sock in self._listeners.values():
-            self._loop.remove_reader(sock.fileno())
+        self._look_away()
         self._is_polling = False
+        self._show_rotation(is_in=False)
+        if self._aside is not None:
+            self._aside.cancel()
+            self._aside = None
         if self._resuming is not None:  # a worker that leaves rotation while it holds off must not come back
             self._resuming.cancel()
             self._resuming = None
@@ -95,17 +119,44 @@ class Acceptor:
             self._loop.call_later(PAUSE_S, self.unlisten, number)
             return
         self._loop.remove_reader(sock.fileno())
-        self._listeners.pop(number).close()
+        del self._listeners[number], self._kinds[sock]
+        sock.close()
 
     async def wait_connected(self) -> None:
         """Return when every accepted socket has become a connection, or has failed to."""
         while self._connecting:
             await asyncio.wait(self._connecting)
 
+    def _poll(self) -> None:
+        self._aside = None
+        for sock in self._listeners.values():
+            self._loop.add_reader(sock.fileno(), self._wake, sock)
+
+    def _look_away(self) -> None:
+        for sock in self._listeners.values():
+            self._loop.remove_reader(sock.fileno())
+
+    def _wake(self, listener: socket.socket) -> None:
+        """A connection waits, or did when we were woken."""
+        herding = self._herding
+        if herding is None:
+            self._accept(listener)
+        elif herding.limit and herding.is_full():
+            self._leave_for(FULL_S)
+        elif herding.may_take(listener):
+            self._accept(listener)
+        elif self._aside is None:
+            self._look_away()
+            self._aside = self._loop.call_later(LEASE_S, self._poll)
+
+    def _show_rotation(self, *, is_in: bool) -> None:
+        if self._herding is not None:
+            self._herding.show_rotation(is_in=is_in)
+
     def _accept(self, listener: socket.socket) -> bool:
         """One connection; False if there was none to take."""
         try:
-            sock, _addr = listener.accept()
+            fd, _addr = listener._accept()  # type: ignore[attr-defined]  # noqa: SLF001  # `accept` asks for kinds
         except (BlockingIOError, InterruptedError):
             return False  # another worker was quicker
         except ConnectionError:
@@ -113,10 +164,13 @@ class Acceptor:
         except OSError as error:
             self._hold_off(error)
             return False
+        sock = socket.socket(*self._kinds[listener], fileno=fd)
         sock.setblocking(False)
         task = self._loop.create_task(self._connect(sock))
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
+        if self._herding is not None:
+            self._herding.note_accepted()
         return True
 
     async def _connect(self, sock: socket.socket) -> None:
@@ -133,6 +187,15 @@ class Acceptor:
         if now - self._complained_at >= COMPLAIN_EVERY_S:
             self._complained_at = now
             logger.warning("cannot accept: %s", error.strerror)
+        self._leave_for(PAUSE_S)
+
+    def _open_counted(self) -> asyncio.BaseProtocol:
+        if self._herding is not None:
+            # Both loops schedule `connection_made` right after this: it is counted as opening until it counts as open.
+            self._loop.call_soon(self._herding.note_opened)
+        return self._service.open_connection()
+
+    def _leave_for(self, seconds: float) -> None:
         if self._is_polling:
             self.pause()
-            self._resuming = self._loop.call_later(PAUSE_S, self.start)
+            self._resuming = self._loop.call_later(seconds, self.start)

@@ -31,12 +31,14 @@ from prefork.serve.settings import settings_of
 from prefork.system import clock, processes, signals, titles
 from prefork.system.channel import Channel
 from prefork.system.fork_guard import ForkGuard
-from prefork.system.scoreboard import CONNECTIONS, REQUESTS, Scoreboard
+from prefork.system.scoreboard import CONNECTIONS, REQUESTS, SHED, Scoreboard
 from prefork.worker.accepting import Acceptor
 from prefork.worker.access import import_access_log, open_access_log
 from prefork.worker.beating import Heart
 from prefork.worker.errand import Errand
 from prefork.worker.farewell import Farewell, leave_threads
+from prefork.worker.herding import Herding
+from prefork.worker.publishing import Publisher
 from prefork.worker.recycling import Recycling
 from prefork.worker.talking import Talker
 
@@ -194,12 +196,15 @@ class Life:
         self._channel = channel
         self._born = born
         self._reader = read_from_master_as_worker()
-        row = Scoreboard(errand.inherited.scoreboard_fd).row(errand.fork.row)
+        board = Scoreboard(errand.inherited.scoreboard_fd)
+        self._row = row = board.row(errand.fork.row)
         self._service.count_in(row[CONNECTIONS : REQUESTS + 1])
         self._access = open_access_log(errand, self._loop)
         if self._access is not None:
             self._service.log_access(self._access.log)
-        self._acceptor = Acceptor(self._loop, self._service, errand.inherited.listener_fds)
+        self._publisher = Publisher(row, self._service.counters)
+        self._herding = Herding(board, errand.fork.row, errand.boot.config.limit_concurrency)
+        self._acceptor = Acceptor(self._loop, self._service, errand.inherited.listener_fds, self._herding)
         self._heart = Heart(self._loop, row, self._look_around)
         self._orders: asyncio.Queue[say.Drain | say.Quit] = asyncio.Queue()
         self._talker = Talker(self._loop, channel, self.who())
@@ -272,6 +277,7 @@ class Life:
         except asyncio.TimeoutError:
             logger.warning("the app's shutdown did not end", extra=self.who())
         self._heart.stop()
+        self._publisher.publish()
         self._talker.flush()
         self._channel.send(encode(say.Drained(lost)))
 
@@ -327,6 +333,8 @@ class Life:
         self._farewell.begin(app_side.hooks, reason, now + QUICK_HOOKS_S)
 
     def _look_around(self) -> None:
+        self._row[SHED] = self._service.ask_to_leave(self._herding.count_surplus())
+        self._publisher.publish()
         self._talker.flush()
         self._recycling.check()
 

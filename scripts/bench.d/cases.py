@@ -6,12 +6,14 @@ import latency
 import reloading
 import respawn
 import resting
+import spreading
 import throughput
 from case import Case
 
 GROUPS = {
     "http": (*throughput.CASES, *latency.CASES),
     "life": (*resting.CASES, *respawn.CASES, *reloading.CASES),
+    "spread": spreading.CASES,
 }
 """Word -> the cases it stands for."""
 

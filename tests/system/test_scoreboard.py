@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from array import array
 from collections.abc import Iterator
 
 import pytest
 
+from prefork.core.figures import Record
 from prefork.system.scoreboard import CONNECTIONS, ROW_NUMBERS, ROWS, TICK, Scoreboard, make_scoreboard
 from tests.system.children import run_python
 
@@ -57,7 +59,7 @@ if (pid := os.fork()) == 0:
 os.waitpid(pid, 0)
 print(list(board.row(5)))
 """
-    assert run_python(code) == "[0, 0, 0, 77, 0, 0, 0, 0]\n"
+    assert run_python(code) == f"{[0, 0, 0, 77, *[0] * (ROW_NUMBERS - 4)]}\n"
 
 
 def test_what_is_written_through_a_passed_descriptor_is_read_by_the_maker(board: Scoreboard) -> None:
@@ -67,8 +69,41 @@ from prefork.system.scoreboard import IN_FLIGHT, Scoreboard
 Scoreboard(int(sys.argv[1])).row(1023)[IN_FLIGHT] = 3
 """
     run_python(code, board.fd, pass_fds=[board.fd])
-    assert filled_rows(board) == {1023: [0, 0, 3, 0, 0, 0, 0, 0]}
+    assert filled_rows(board) == {1023: [0, 0, 3, *[0] * (ROW_NUMBERS - 3)]}
 
 
 def test_its_descriptor_closes_on_exec(board: Scoreboard) -> None:
     assert not os.get_inheritable(board.fd)
+
+
+def test_a_column_is_one_number_of_neighbouring_rows(board: Scoreboard) -> None:
+    for index in range(6):
+        board.row(index)[CONNECTIONS] = 10 + index
+    assert board.column(CONNECTIONS, 2, 5) == [12, 13, 14]
+    assert board.column(TICK, 2, 5) == [0, 0, 0]
+
+
+def test_a_record_has_every_number_that_a_worker_writes(board: Scoreboard) -> None:
+    board.row(9)[:] = memoryview(array("Q", range(100, 100 + ROW_NUMBERS)))
+    assert board.read(9) == Record(
+        tick_ns=100,
+        connections=101,
+        in_flight=102,
+        requests=103,
+        opening=104,
+        accepted=105,
+        in_rotation=True,
+        statuses=(108, 109, 110, 111, 112),
+        bytes_in=113,
+        bytes_out=114,
+        busy_ns=115,
+        lag_ns=116,
+        shed=117,
+        latency=tuple(range(132, 164)),
+    )
+
+
+def test_how_many_rows_are_in_use_is_told_beside_them(board: Scoreboard) -> None:
+    board.rows_used = 17
+    assert Scoreboard(board.fd).rows_used == 17
+    assert filled_rows(board) == {}

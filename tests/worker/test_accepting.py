@@ -15,7 +15,10 @@ import pytest
 
 from prefork.serve.access_log import AccessLog
 from prefork.serve.service import Cells, Counters
+from prefork.system import clock
+from prefork.system.scoreboard import TICK, Scoreboard, make_scoreboard
 from prefork.worker.accepting import Acceptor
+from prefork.worker.herding import Herding
 from tests.serve.accepting import LOOPS, Run, run_on, wait_until
 from tests.system.children import list_fds, run_python
 
@@ -46,6 +49,9 @@ class GreetingService:
         raise NotImplementedError
 
     def hear_by(self, catch_up: object) -> None:
+        raise NotImplementedError
+
+    def ask_to_leave(self, count: int) -> int:
         raise NotImplementedError
 
     async def wait_drained(self) -> None:
@@ -264,6 +270,73 @@ def test_a_connection_that_cannot_be_opened_is_logged_and_costs_only_itself(
     assert sorted(read_all(client) for client in clients) == [b"", *[b"hello"] * 7]
     warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert warnings == ["a connection could not be opened"]
+
+
+@pytest.fixture(scope="module")
+def board() -> Iterator[Scoreboard]:
+    """For the whole module: its mapping holds a descriptor of its own, as long as anybody has a row."""
+    board = make_scoreboard()
+    yield board
+    os.close(board.fd)
+
+
+@pytest.fixture
+def herd(board: Scoreboard) -> list[Herding]:
+    """Two workers that run, with no connections."""
+    board.rows_used = 2
+    for row in (0, 1):
+        board.clear_row(row)
+        board.row(row)[TICK] = clock.monotonic_ns()
+    return [Herding(board, 0, limit=8), Herding(board, 1, limit=8)]
+
+
+def test_the_lighter_worker_takes_what_waits_although_the_heavier_was_woken_first(
+    run: Run, herd: list[Herding], listener: socket.socket
+) -> None:
+    async def test() -> None:
+        services = [GreetingService(), GreetingService()]
+        loop = asyncio.get_running_loop()
+        acceptors = [
+            Acceptor(loop, service, {1: os.dup(listener.fileno())}, herding)
+            for service, herding in zip(services, herd, strict=True)
+        ]
+        for _ in range(3):
+            herd[0].note_accepted()  # it has three
+        for acceptor in acceptors:
+            acceptor.start()
+        for number in (1, 2, 3):
+            with socket.create_connection(listener.getsockname()):
+                await wait_until(lambda n=number: services[1].opened == n)  # type: ignore[misc]
+                herd[1].note_accepted()  # and it stays
+        assert services[0].opened == 0
+        for acceptor in acceptors:
+            await acceptor.wait_connected()
+            acceptor.close()
+
+    run(test())
+
+
+def test_a_full_worker_leaves_rotation_and_comes_back_when_it_has_room(
+    run: Run, herd: list[Herding], listener: socket.socket, clients: list[socket.socket]
+) -> None:
+    async def test() -> None:
+        service, herding = GreetingService(), herd[0]
+        for _ in range(8):
+            herding.note_accepted()
+        acceptor = Acceptor(asyncio.get_running_loop(), service, {1: os.dup(listener.fileno())}, herding)
+        acceptor.start()
+        assert herding.is_in_rotation()
+        await wait_until(lambda: not herding.is_in_rotation())
+        assert service.opened == 0, "the clients wait in the backlog"
+        herding.note_opened()
+        await wait_until(lambda: service.opened == len(clients))
+        assert herding.is_in_rotation()
+        await acceptor.wait_connected()
+        acceptor.close()
+        assert not herding.is_in_rotation()
+
+    run(test())
+    assert [read_all(client) for client in clients] == [b"hello"] * len(clients)
 
 
 OUT_OF_DESCRIPTORS = """
