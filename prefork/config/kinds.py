@@ -9,6 +9,7 @@ from typing import Any, get_args
 import msgspec
 
 from prefork.config import addresses, values, workers
+from prefork.config.balance import parse_balance
 from prefork.config.classes import parse_worker_class
 from prefork.config.environment import parse_pairs
 from prefork.config.values import Parser
@@ -106,4 +107,5 @@ PORT = Kind(addresses.parse_port, "PORT", int | str)
 UNIX_PATH = Kind(addresses.parse_unix_path, "PATH", str)
 DESCRIPTOR = Kind(addresses.parse_descriptor, "N", int | str)
 PAIRS = Kind(parse_pairs, "KEY=VALUE", dict[str, str | int | float] | list[str], show_pairs)
+BALANCE = Kind(parse_balance, "NAME", str)
 WORKER_CLASS = Kind(parse_worker_class, "CLASS", str)
