@@ -132,6 +132,14 @@ class Drain(Message, frozen=True, tag="drain"):
     last: bool
 
 
+class HandOver(Message, frozen=True, tag="hand-over"):
+    """Carries the end of a channel beside this one: connections come through it, which the master has accepted. What is
+    said there is in `system/handover.py`, and belongs to this protocol.
+    """
+
+    carries_fd: ClassVar[bool] = True
+
+
 class Quit(Message, frozen=True, tag="quit"):
     """Quick stop: abort what is open, run the app's shutdown, exit 0."""
 
@@ -248,7 +256,7 @@ class Changed(Message, frozen=True, tag="changed"):
 
 MasterToZygote = Give | Boot | Fork | ReopenLog | Unlisten | Leave
 ZygoteToMaster = Imported | ImportFailed | Forked | ForkFailed | Reaped
-MasterToWorker = Drain | Quit | ReopenLog | Unlisten | Deliver
+MasterToWorker = Drain | Quit | ReopenLog | Unlisten | Deliver | HandOver
 WorkerToMaster = Ready | BootFailed | Stacks | Draining | Drained | Retire | Post
 MasterToWatcher = Watch
 WatcherToMaster = Watching | Changed

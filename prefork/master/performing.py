@@ -11,16 +11,20 @@ import os
 import signal
 from collections.abc import Callable
 
+from prefork.config.balance import SHARED
 from prefork.config.model import Config
 from prefork.core import actions as do
 from prefork.core import events as on
 from prefork.errors import PreforkError
 from prefork.ipc import messages as say
+from prefork.ipc.codec import encode
 from prefork.master.children import Children, WorkerHandle, ZygoteHandle
+from prefork.master.handing import Handing
 from prefork.master.hearing import Ear
 from prefork.master.provisions import Provider, Provision
 from prefork.system import processes, signals
 from prefork.system.channel import open_pair
+from prefork.system.handover import open_handover
 from prefork.system.scoreboard import Scoreboard
 from prefork.system.spawning import Spawned, spawn_zygote
 
@@ -41,6 +45,7 @@ class Performer:
         scoreboard: Scoreboard,
         children: Children,
         ear: Ear,
+        handing: Handing,
         *,
         is_known: Callable[[int], bool],
         on_serving: Callable[[], None],
@@ -61,10 +66,14 @@ class Performer:
         self._scoreboard = scoreboard
         self._children = children
         self._ear = ear
+        self._handing = handing
+        self._newest_listener: dict[int, int] = {}
+        """Of each generation, when it was started."""
         self._is_known = is_known
         self._on_serving = on_serving
         self._head_start = head_start
         self._python = python
+        handing.listen(provision.listeners)
 
     def perform(self, action: do.Action) -> None:
         match action:
@@ -79,6 +88,8 @@ class Performer:
             case do.ForkWorker():
                 self._fork_worker(action)
             case do.DrainWorker():
+                if action.last:
+                    self._handing.finish()
                 self._children.send(
                     self._children.workers[action.serial],
                     say.Drain(action.reason, action.graceful_s, action.last),
@@ -92,10 +103,12 @@ class Performer:
             case do.KillWorker():
                 self._kill_worker(self._children.workers[action.serial], action.why)
             case do.ForgetWorker():
+                self._handing.unseat(action.serial)
                 self._children.drop_worker(action.serial)
             case do.AdoptConfiguration():
                 self._adopt(action.gen)
             case do.CloseListeners():
+                self._handing.finish()
                 self._provider.close_listeners()
             case do.Report():
                 logger.log(LEVELS[action.level], action.event, extra=action.fields)
@@ -104,6 +117,7 @@ class Performer:
                 if action.event == "serving":
                     self._on_serving()
             case do.Exit():
+                self._handing.close()
                 self.exit = action
             case _:
                 raise AssertionError(f"unknown action {action!r}")
@@ -154,7 +168,9 @@ class Performer:
         return [each for each in (self.provision, self._rolling, self._next) if each is not None]
 
     def _close_unused(self) -> None:
-        for number, name in self._provider.retain(self._needed()).items():
+        needed = self._needed()
+        self._handing.listen({n: listener for each in needed for n, listener in each.listeners.items()})
+        for number, name in self._provider.retain(needed).items():
             logger.info("not listening any more", extra={"address": name})
             for child in self._children.all():
                 self._children.send(child, say.Unlisten(number))
@@ -165,6 +181,7 @@ class Performer:
             self._rolling, self._next = self._next, None
             self._provisions[gen] = self._rolling or self.provision
         provision = self._provisions[gen]
+        self._newest_listener.setdefault(gen, self._provider.last_number)
         spawned, self._head_start = self._head_start, None
         try:
             spawned = spawn_zygote(self._python) if spawned is None else spawned.take()
@@ -188,17 +205,32 @@ class Performer:
             processes.send_signal(zygote.pid, None, signal.SIGKILL)
 
     def _fork_worker(self, action: do.ForkWorker) -> None:
+        config = self._provisions[action.gen].config
+        outlet = None
         try:
+            outlet = None if config.balance == SHARED else open_handover()
             channel, theirs = open_pair()
             with theirs:
                 fork = say.Fork(action.serial, action.slot, action.row, action.count)
                 self._children.send(self._children.zygotes[action.gen], fork, theirs.fileno())
+            if outlet is not None:
+                channel.send(encode(say.HandOver()), outlet.theirs.fileno())
         except OSError as error:  # no descriptor left
+            if outlet is not None:
+                outlet.close()
             self.echoes.append(on.ForkRefused(action.serial, f"no channel for it: {error.strerror}"))
             return
         worker = WorkerHandle(action.serial, action.slot, action.gen, action.row, channel)
         self._scoreboard.clear_row(action.row)
         self._children.add_worker(worker, lambda: self._ear.read_worker(worker))
+        if outlet is not None:
+            self._handing.seat(
+                *(action.serial, action.slot, action.gen, action.row),
+                newest_listener=self._newest_listener[action.gen],
+                balance=config.balance,
+                limit=0,
+                outlet=outlet,
+            )
 
     def _kill_worker(self, worker: WorkerHandle, why: str) -> None:
         extra = {"slot": worker.slot, "gen": worker.gen, "pid": worker.pid, "why": why}

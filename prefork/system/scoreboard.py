@@ -7,7 +7,8 @@ cache line), so that a store is atomic on every machine we run on and two worker
     1 connections   open now
     2 in_flight     requests begun and not answered
     3 requests      answered since the worker started
-    4…7             not used yet
+    4 taken         of those that the master handed over: as many are counted in `connections`, or have been
+    5…7             not used yet
 
 The master reads rows as claims: app code runs in the writer.
 """
@@ -20,7 +21,7 @@ import os
 ROWS = 1024
 ROW_NUMBERS = 8
 ROW_BYTES = ROW_NUMBERS * 8
-TICK, CONNECTIONS, IN_FLIGHT, REQUESTS = range(4)
+TICK, CONNECTIONS, IN_FLIGHT, REQUESTS, TAKEN = range(5)
 
 
 class Scoreboard:

@@ -28,9 +28,16 @@ class Acceptor:
     """Takes connections off the listeners. Owned by the worker's loop thread."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, service: Service, listener_fds: Mapping[int, int]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        service: Service,
+        listener_fds: Mapping[int, int],
+        *,
+        polls: bool = True,
     ) -> None:
+        """`polls`: else the master accepts, and only what nobody else would take is taken off the listeners."""
         self._loop = loop
+        self._polls = polls
         self._open_connection = service.open_connection
         self._listeners = {number: socket.socket(fileno=fd) for number, fd in listener_fds.items()}
         self._connecting: set[asyncio.Task[object]] = set()
@@ -43,7 +50,7 @@ class Acceptor:
 
     def start(self) -> None:
         """Poll."""
-        for sock in self._listeners.values():
+        for sock in self._listeners.values() if self._polls else ():
             self._loop.add_reader(sock.fileno(), self._accept, sock)
         self._is_polling = True
         self._is_booting = False
@@ -113,11 +120,16 @@ class Acceptor:
         except OSError as error:
             self._hold_off(error)
             return False
+        self.admit(sock)
+        return True
+
+    def admit(self, sock: socket.socket) -> asyncio.Task[None]:
+        """Connect this socket, accepted here or by the master; the task ends when it is open, or cannot be."""
         sock.setblocking(False)
         task = self._loop.create_task(self._connect(sock))
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
-        return True
+        return task
 
     async def _connect(self, sock: socket.socket) -> None:
         try:

@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 import prefork
+from prefork.config.balance import SHARED
 from prefork.config.model import Config, Interface, LoopChoice
 from prefork.errors import EXIT_APP, EXIT_OK, AppError, ProtocolError
 from prefork.identity import Worker
@@ -36,6 +37,7 @@ from prefork.worker.beating import Heart
 from prefork.worker.errand import Errand
 from prefork.worker.farewell import Farewell, leave_threads
 from prefork.worker.recycling import Recycling
+from prefork.worker.taking import Taker
 from prefork.worker.talking import Talker
 
 logger = logging.getLogger("prefork.worker")
@@ -182,9 +184,12 @@ class Life:
         self._channel = channel
         self._born = born
         self._reader = read_from_master_as_worker()
-        row = Scoreboard(errand.inherited.scoreboard_fd).row(errand.fork.row)
+        self._row = row = Scoreboard(errand.inherited.scoreboard_fd).row(errand.fork.row)
         self._service.count_in(row[CONNECTIONS : REQUESTS + 1])
-        self._acceptor = Acceptor(self._loop, self._service, errand.inherited.listener_fds)
+        polls = errand.boot.config.balance == SHARED
+        self._acceptor = Acceptor(self._loop, self._service, errand.inherited.listener_fds, polls=polls)
+        self._taker: Taker | None = None
+        """If the master accepts."""
         self._heart = Heart(self._loop, row, self._look_around)
         self._orders: asyncio.Queue[say.Drain | say.Quit] = asyncio.Queue()
         self._talker = Talker(self._loop, channel, self.who())
@@ -226,8 +231,8 @@ class Life:
         return EXIT_OK
 
     def list_listeners(self) -> list[int]:
-        """The descriptors of the listeners that we have open."""
-        return self._acceptor.list_fds()
+        """The descriptors of the listeners that we have open, and of what comes from the master's."""
+        return [*self._acceptor.list_fds(), *([self._taker.fileno()] if self._taker else [])]
 
     def time_left(self) -> float:
         """Seconds until this process shall have ended; never none at all."""
@@ -237,6 +242,8 @@ class Life:
         """End as ordered; a second order while draining (the stop of the whole service, or a quick one) counts."""
         has_drained = isinstance(order, say.Drain) and await self._drain(order)
         self._acceptor.close()
+        if self._taker is not None:
+            self._taker.close()
         if isinstance(order, say.Quit):
             self._hurry("quick stop")
         lost = 0 if has_drained else self._service.cut()
@@ -256,6 +263,8 @@ class Life:
         """Answer what is open. False if that did not end in time, or a quick stop came between."""
         loop = self._loop
         show_state(self._errand, "draining")
+        if self._taker is not None:
+            self._taker.take_all()
         if order.last:
             self._acceptor.finish()
         else:
@@ -278,6 +287,8 @@ class Life:
             if isinstance(newer, say.Quit):
                 self._hurry("quick stop")
                 break
+            if self._taker is not None:
+                self._taker.take_all()
             if newer.last:
                 self._acceptor.finish()
             deadline = min(deadline, self._say_farewell(newer))
@@ -326,6 +337,9 @@ class Life:
                     if self._errand.inherited.log_fd is not None:
                         os.dup2(fd, self._errand.inherited.log_fd, inheritable=False)
                     os.close(fd)
+            elif isinstance(message, say.HandOver):
+                fd = self._channel.take_promised_fd()
+                self._taker = Taker(self._loop, self._acceptor, self._row, fd)
             elif isinstance(message, say.Unlisten):
                 self._acceptor.unlisten(message.number)
             elif isinstance(message, say.Deliver):

@@ -91,6 +91,7 @@ DIALOGUES = [
             say.Quit(),
             say.ReopenLog(),
             say.Unlisten(7),
+            say.HandOver(),
             say.Deliver(3, msgspec.Raw(b'{"a":[1,"\\n"]}')),
         ],
     ),

@@ -1,0 +1,282 @@
+"""The master accepts, and hands each connection to a worker: every `--balance` but `shared`.
+
+Who gets which, and whose it is, is decided in `core/handoff.py`; here is what is done about it. Never blocks, and
+accepts a bounded number in each turn of the loop, so that signals and children are heard in between. A listener is
+polled only while somebody can take what comes: the kernel's backlog is the only queue. Our copy of a connection is
+closed when its worker has acknowledged it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import selectors
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from prefork.core import events as on
+from prefork.core.balance import Strategy, make_strategy
+from prefork.core.handoff import PAUSE_S, Connection, Ledger, Reading, Seat
+from prefork.core.states import WorkerState
+from prefork.system import clock
+from prefork.system.handover import Outlet
+from prefork.system.listeners import Listener
+from prefork.system.scoreboard import CONNECTIONS, IN_FLIGHT, TAKEN, TICK, Scoreboard
+
+logger = logging.getLogger("prefork.master")
+
+ACCEPTS = 64
+"""So many at one listener in one turn of the loop."""
+LOOK_AGAIN_S = 0.01
+"""Nobody says when a full worker has room again: look so often. Only while all of them are full, or stuck."""
+COMPLAIN_EVERY_S = 10.0
+NEVER = float("inf")
+
+
+class Handing:
+    """One master's handing over. `find_state` tells a worker's state from its serial."""
+
+    def __init__(
+        self,
+        selector: selectors.BaseSelector,
+        scoreboard: Scoreboard,
+        find_state: Callable[[int], WorkerState | None],
+        now: Callable[[], float] = clock.monotonic,
+    ) -> None:
+        self._selector = selector
+        self._scoreboard = scoreboard
+        self._find_state = find_state
+        self._now = now
+        self._ledger = Ledger()
+        self._outlets: dict[int, Outlet] = {}
+        self._rows: dict[int, memoryview] = {}
+        self._strategies: dict[str, Strategy] = {}
+        """By name, for as long as the master lives: a reload does not start again with the first slot."""
+        self._listeners: dict[int, Listener] = {}
+        self._polled: dict[int, Listener] = {}
+        self._is_last = False
+        self._look_at = NEVER
+        """When to see whether there is room again."""
+        self._recall_at = 0.0
+        self._deaf_at = NEVER
+        self._paused_until = 0.0
+        self._complained_at = -COMPLAIN_EVERY_S
+
+    # what the performer tells
+
+    def seat(  # noqa: PLR0913  # made in one place
+        self,
+        serial: int,
+        slot: int,
+        gen: int,
+        row: int,
+        *,
+        newest_listener: int,
+        balance: str,
+        limit: int,
+        outlet: Outlet,
+    ) -> None:
+        """A worker is forked, and `outlet` leads to it. It gets connections once it is ready."""
+        if balance not in self._strategies:
+            self._strategies[balance] = make_strategy(balance)
+        self._outlets[serial] = outlet
+        self._rows[serial] = self._scoreboard.row(row)
+        seat = Seat(serial, slot, gen, newest_listener, self._strategies[balance], limit)
+        self._ledger.seat(seat)
+        self._selector.register(outlet, selectors.EVENT_READ, lambda: self._hear(seat))
+
+    def unseat(self, serial: int) -> None:
+        """It has ended, for certain; what it has not acknowledged goes to others."""
+        outlet = self._outlets.pop(serial, None)
+        if outlet is None:
+            return
+        self._stop_hearing(outlet)
+        outlet.close()
+        del self._rows[serial]
+        self._ledger.unseat(serial)
+        self._look_at = 0.0
+
+    def listen(self, listeners: Mapping[int, Listener]) -> None:
+        """What the service listens on from now on. Told before one that is left is closed: the others have copies, and
+        as long as any of them is open epoll(7) would go on telling us.
+        """
+        for number in self._polled.keys() - listeners.keys():
+            self._stop_polling(number)
+        self._listeners = dict(listeners)
+
+    def finish(self) -> None:
+        """The service ends: workers empty the backlogs, as they are told next. What we have accepted is theirs now,
+        however busy they are.
+        """
+        self.listen({})
+        self._is_last = True
+        if self._ledger.pending:
+            self._place(self._now())
+
+    def close(self) -> None:
+        """No worker is left."""
+        for serial in list(self._outlets):
+            self.unseat(serial)
+        if self._ledger.pending:
+            logger.warning("connections closed: no worker", extra={"connections": len(self._ledger.pending)})
+            _close(self._ledger.pending)
+            self._ledger.pending.clear()
+
+    # the loop's turn
+
+    def next_deadline(self) -> float | None:
+        """When `tend` has something to do though nothing came; None if it has not."""
+        late_at = self._ledger.next_deadline()
+        late_at = NEVER if late_at is None else max(late_at, self._recall_at)
+        deadline = min(late_at, self._look_at, self._deaf_at)
+        return None if deadline == NEVER else deadline
+
+    def tend(self) -> Iterator[on.AnyEvent]:
+        """At the end of each turn of the loop: what is late goes to others, what is pending to whoever can take it."""
+        ledger = self._ledger
+        if not ledger.seats and not ledger.pending:
+            self._look_at = NEVER
+            return
+        now = self._now()
+        if (late_at := ledger.next_deadline()) is not None and late_at <= now and self._recall_at <= now:
+            self._recall(now)
+        if ledger.pending:
+            self._place(now)
+        if len(self._polled) < len(self._listeners) or ledger.pending:
+            self._resume(now)
+        else:
+            self._look_at = NEVER
+        if self._deaf_at <= now:
+            yield from self._find_deaf(now)
+
+    def _resume(self, now: float) -> None:
+        """Poll the listeners that somebody can take connections from."""
+        self._look_at = NEVER
+        if now < self._paused_until:
+            self._look_at = self._paused_until
+            return
+        is_anyone_there = self._look(now)
+        for number in self._listeners.keys() - self._polled.keys():
+            if self._ledger.can_take(number):
+                self._polled[number] = listener = self._listeners[number]
+                self._selector.register(
+                    listener, selectors.EVENT_READ, lambda number=number: self._accept(number)
+                )
+        if is_anyone_there and (self._ledger.pending or len(self._polled) < len(self._listeners)):
+            self._look_at = now + LOOK_AGAIN_S
+
+    def _look(self, now: float) -> bool:
+        """False if nobody is in rotation."""
+        readings = self._read(now)
+        self._ledger.look(readings, now, is_last=self._is_last)
+        return bool(readings)
+
+    def _read(self, now: float) -> dict[int, Reading]:
+        found = {}
+        for serial, row in self._rows.items():
+            state = self._find_state(serial)
+            if state is WorkerState.READY or (self._is_last and state is WorkerState.DRAINING):
+                # Before its first beat it cannot have missed one.
+                tick_s = row[TICK] / 1e9 or now
+                found[serial] = Reading(tick_s, row[CONNECTIONS], row[IN_FLIGHT], row[TAKEN])
+        return {serial: found[serial] for serial in self._ledger.seats if serial in found}
+
+    def _accept(self, number: int) -> Iterable[on.AnyEvent]:
+        ledger, sock = self._ledger, self._polled[number].sock
+        self._look(self._now())
+        chosen: dict[int, list[Connection]] = {}
+        for _ in range(ACCEPTS):
+            if not ledger.can_take(number):
+                self._stop_polling(number)
+                break
+            try:
+                accepted, address = sock.accept()
+            except (BlockingIOError, InterruptedError):
+                break
+            except ConnectionError:
+                continue  # that client left before its turn; see accept(2)
+            except OSError as error:
+                self._hold_off(error)
+                break
+            client = address[0] if isinstance(address, tuple) else ""
+            connection = Connection(accepted.detach(), number, client)
+            if (seat := ledger.choose(connection)) is None:
+                ledger.pending.append(connection)
+            else:
+                chosen.setdefault(seat.serial, []).append(connection)
+        self._send(chosen)
+        return ()
+
+    def _send(self, chosen: Mapping[int, list[Connection]]) -> None:
+        for serial, connections in chosen.items():
+            seat = self._ledger.seats[serial]
+            if self._outlets[serial].send(seat.sequence + 1, [connection.fd for connection in connections]):
+                self._ledger.hand(seat, connections, self._now())
+            else:
+                self._ledger.refuse(seat, connections, self._now())
+                self._look_at = 0.0
+
+    def _place(self, now: float) -> None:
+        """Give what is pending to whoever can take it now."""
+        ledger = self._ledger
+        self._look(now)
+        chosen: dict[int, list[Connection]] = {}
+        while ledger.pending and (seat := ledger.choose(ledger.pending[0])) is not None:
+            chosen.setdefault(seat.serial, []).append(ledger.pending.popleft())
+        self._send(chosen)
+
+    # what workers say, and do not say
+
+    def _hear(self, seat: Seat) -> Iterator[on.AnyEvent]:
+        outlet = self._outlets[seat.serial]
+        try:
+            while (word := outlet.receive()) is not None:
+                _close(self._ledger.acknowledge(seat, word.sequence, word.taken, self._now()))
+                if not seat.batches:
+                    break  # there can be no other
+        except ValueError as error:
+            self._stop_hearing(outlet)
+            yield on.WorkerMisbehaved(seat.serial, f"it misbehaved: {error}")
+
+    def _recall(self, now: float) -> None:
+        """Somebody does not acknowledge: what it has not received goes to others, if there are any."""
+        ledger = self._ledger
+        self._look(now)
+        self._deaf_at = min(self._deaf_at, now + COMPLAIN_EVERY_S / 2)
+        for seat in ledger.find_late(now):
+            if not ledger.is_anyone_free():
+                self._recall_at = now + LOOK_AGAIN_S
+                break
+            outlet = self._outlets[seat.serial]
+            ledger.take_back(seat, frozenset(outlet.take_back()), now)
+            outlet.send(seat.sequence, ())
+
+    def _find_deaf(self, now: float) -> Iterator[on.AnyEvent]:
+        is_anyone_late = any(seat.is_late(now) for seat in self._ledger.seats.values())
+        self._deaf_at = now + 1.0 if is_anyone_late else NEVER
+        for serial in self._ledger.find_deaf(self._read(now), now):
+            yield on.WorkerMisbehaved(serial, "it does not take the connections that it is given")
+
+    # the selector
+
+    def _stop_polling(self, number: int) -> None:
+        self._selector.unregister(self._polled.pop(number))
+        self._look_at = 0.0
+
+    def _stop_hearing(self, outlet: Outlet) -> None:
+        if outlet in self._selector.get_map():
+            self._selector.unregister(outlet)
+
+    def _hold_off(self, error: OSError) -> None:
+        """Without descriptors a ready listener would wake us for ever."""
+        now = self._now()
+        self._paused_until = now + PAUSE_S
+        for number in list(self._polled):
+            self._stop_polling(number)
+        if now >= self._complained_at + COMPLAIN_EVERY_S:
+            self._complained_at = now
+            logger.warning("cannot accept: %s", error.strerror)
+
+
+def _close(connections: Iterable[Connection]) -> None:
+    for connection in connections:
+        os.close(connection.fd)
