@@ -135,8 +135,9 @@ class Ledger:
         """
         self._open.clear()
         self._choices.clear()
-        for serial, reading in readings.items():
-            seat = self.seats[serial]
+        for seat in self.seats.values():
+            if (reading := readings.get(seat.serial)) is None:
+                continue
             uncounted = max(0, seat.handed - reading.taken)
             seat.candidate.connections = reading.connections + uncounted
             seat.candidate.in_flight = reading.in_flight + uncounted

@@ -178,7 +178,7 @@ class Handing:
                 # Before its first beat it cannot have missed one.
                 tick_s = row[TICK] / 1e9 or now
                 found[serial] = Reading(tick_s, row[CONNECTIONS], row[IN_FLIGHT], row[TAKEN])
-        return {serial: found[serial] for serial in self._ledger.seats if serial in found}
+        return found
 
     def _accept(self, number: int) -> Iterable[on.AnyEvent]:
         ledger, sock = self._ledger, self._polled[number].sock
