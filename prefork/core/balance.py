@@ -1,14 +1,14 @@
 """The strategies: which of the workers that can take a connection shall have it.
 
-Small and pure: the candidates and the client's address come in, one of the candidates goes out. What a strategy
-remembers is whose turn it was, no more. Whether a worker can take one at all is not asked here (`handoff.py`).
+Small and pure: the candidates and the client's address come in, one of the candidates goes out. Whose turn it was is a
+number of the candidate's, so a strategy remembers nothing. Whether a worker can take a connection at all is not asked
+here (`handoff.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 MASK = (1 << 64) - 1
 GOLDEN = 0x9E3779B97F4A7C15
@@ -24,73 +24,51 @@ class Candidate:
     connections: int = 0
     """Open there, or on the way to it."""
     in_flight: int = 0
-    """Requests that it has begun and not answered."""
+    """Requests that it has begun and not answered; a connection on the way to it may be one."""
+    turn: int = 0
+    """When it was chosen last: of two, whose number is lower has waited longer. 0: never yet."""
 
 
-class Strategy(Protocol):
-    """`candidates` are never none, and in the order of their slots; `address` is the client's, empty on a unix
-    socket.
-    """
-
-    def __call__(self, candidates: Sequence[Candidate], address: str, /) -> Candidate: ...
+Strategy = Callable[[Sequence[Candidate], str], Candidate]
+"""The candidates, never none, in the order of their slots; and the client's address, empty on a unix socket."""
 
 
-class RoundRobin:
-    """One after the other, in the order of the slots."""
-
-    def __init__(self) -> None:
-        self._last = (-1, -1)
-
-    def __call__(self, candidates: Sequence[Candidate], _address: str = "") -> Candidate:
-        last = self._last
-        for candidate in candidates:
-            if (candidate.slot, candidate.serial) > last:
-                break
-        else:
-            candidate = candidates[0]
-        self._last = (candidate.slot, candidate.serial)
-        return candidate
+def round_robin(candidates: Sequence[Candidate], _address: str) -> Candidate:
+    """Whoever has waited longest: one after the other, and a worker that could not take its turn comes next."""
+    return min(candidates, key=_turn)
 
 
-class LeastConnections:
-    """Whoever has the fewest open. Of several it is one after the other, so that an idle fleet is used evenly."""
-
-    def __init__(self) -> None:
-        self._rotate = RoundRobin()
-
-    def __call__(self, candidates: Sequence[Candidate], _address: str = "") -> Candidate:
-        fewest = min([candidate.connections for candidate in candidates])
-        return self._rotate([candidate for candidate in candidates if candidate.connections == fewest])
+def least_connections(candidates: Sequence[Candidate], _address: str) -> Candidate:
+    """Whoever has the fewest open; of several who has waited longest, so that an idle fleet is used evenly."""
+    return min(candidates, key=_load)
 
 
-class IpHash:
+def ip_hash(candidates: Sequence[Candidate], address: str) -> Candidate:
     """An address always reaches the same slot, as long as a worker there can take it.
 
     Rendezvous hashing: each slot draws a number for the address, the highest wins. Slots and not pids draw, so a
     reload changes nothing; with a fifth slot, only those addresses move for which it draws the highest.
     """
-
-    def __init__(self) -> None:
-        self._rotate = RoundRobin()
-
-    def __call__(self, candidates: Sequence[Candidate], address: str) -> Candidate:
-        if not address:
-            return self._rotate(candidates)
-        key = hash_address(address)
-        # Of two workers of a slot the younger: its elder is about to leave.
-        return max(
-            candidates, key=lambda candidate: (scramble(key ^ scramble(candidate.slot)), candidate.serial)
-        )
+    if not address:
+        return round_robin(candidates, address)
+    key = hash_address(address)
+    # Of two workers of a slot the younger: its elder is about to leave.
+    return max(candidates, key=lambda candidate: (scramble(key ^ scramble(candidate.slot)), candidate.serial))
 
 
-def make_strategy(name: str) -> Strategy:
+def find_strategy(name: str) -> Strategy:
     """One of ours, by its name in `--balance`."""
-    kinds: dict[str, type[RoundRobin | LeastConnections | IpHash]] = {
-        "round-robin": RoundRobin,
-        "least-connections": LeastConnections,
-        "ip-hash": IpHash,
-    }
-    return kinds.get(name, RoundRobin)()
+    return {"round-robin": round_robin, "least-connections": least_connections, "ip-hash": ip_hash}.get(
+        name, round_robin
+    )
+
+
+def _turn(candidate: Candidate) -> int:
+    return candidate.turn
+
+
+def _load(candidate: Candidate) -> tuple[int, int]:
+    return candidate.connections, candidate.turn
 
 
 def hash_address(address: str) -> int:

@@ -112,6 +112,7 @@ class Ledger:
         """Nobody could take them so far."""
         self.total = 0
         """Connections on their way."""
+        self._turn = 0
         self._open: list[Seat] = []
         self._choices: dict[int, tuple[Strategy, list[Candidate]] | None] = {}
 
@@ -160,6 +161,8 @@ class Ledger:
         strategy, candidates = choice
         candidate = candidates[0] if len(candidates) == 1 else strategy(candidates, connection.address)
         seat = self.seats[candidate.serial]
+        self._turn += 1
+        candidate.turn = self._turn
         candidate.connections += 1
         candidate.in_flight += 1
         seat.waiting += 1

@@ -14,7 +14,7 @@ import selectors
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from prefork.core import events as on
-from prefork.core.balance import Strategy, make_strategy
+from prefork.core.balance import find_strategy
 from prefork.core.handoff import PAUSE_S, Connection, Ledger, Reading, Seat
 from prefork.core.states import WorkerState
 from prefork.system import clock
@@ -49,8 +49,6 @@ class Handing:
         self._ledger = Ledger()
         self._outlets: dict[int, Outlet] = {}
         self._rows: dict[int, memoryview] = {}
-        self._strategies: dict[str, Strategy] = {}
-        """By name, for as long as the master lives: a reload does not start again with the first slot."""
         self._listeners: dict[int, Listener] = {}
         self._polled: dict[int, Listener] = {}
         self._is_last = False
@@ -76,11 +74,9 @@ class Handing:
         outlet: Outlet,
     ) -> None:
         """A worker is forked, and `outlet` leads to it. It gets connections once it is ready."""
-        if balance not in self._strategies:
-            self._strategies[balance] = make_strategy(balance)
         self._outlets[serial] = outlet
         self._rows[serial] = self._scoreboard.row(row)
-        seat = Seat(serial, slot, gen, newest_listener, self._strategies[balance], limit)
+        seat = Seat(serial, slot, gen, newest_listener, find_strategy(balance), limit)
         self._ledger.seat(seat)
         self._selector.register(outlet, selectors.EVENT_READ, lambda: self._hear(seat))
 
