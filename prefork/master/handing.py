@@ -86,6 +86,7 @@ class Handing:
         if outlet is None:
             return
         self._stop_hearing(outlet)
+        outlet.take_back()  # the copies in it, should anybody else hold the worker's end
         outlet.close()
         del self._rows[serial]
         self._ledger.unseat(serial)
