@@ -153,13 +153,27 @@ class Ledger:
         """Can anybody take anything?"""
         return bool(self._open)
 
-    def choose(self, connection: Connection) -> Seat | None:
-        """Whose it shall be; None if nobody can take it. It counts as theirs from now on."""
+    def count_room(self, listener: int) -> int:
+        """How many from there can be taken now, by all together."""
+        room = TOTAL_MAX - self.total
+        open_here = sum(_count_room(self.seats[each.serial]) for each in self.list_candidates(listener))
+        return min(room, open_here)
+
+    def list_candidates(self, listener: int) -> Sequence[Candidate]:
+        """Who can take connections from there."""
+        choice = self._find_choice(listener)
+        return choice[1] if choice is not None else ()
+
+    def choose(self, connection: Connection, wish: int | None = None) -> Seat | None:
+        """Whose it shall be; None if nobody can take it. It counts as theirs from now on. `wish`: the serial of whom
+        the strategy of the user's has chosen; if that one cannot take it any more, it is as if there were no wish.
+        """
         choice = self._find_choice(connection.listener)
         if choice is None or self.total >= TOTAL_MAX:
             return None
         strategy, candidates = choice
-        candidate = candidates[0] if len(candidates) == 1 else strategy(candidates, connection.address)
+        wished = [each for each in candidates if each.serial == wish] if wish is not None else []
+        candidate = wished[0] if wished else strategy(candidates, connection.address)
         seat = self.seats[candidate.serial]
         self._turn += 1
         candidate.turn = self._turn
@@ -257,6 +271,11 @@ class Ledger:
         seat.handed -= len(connections)
         self.total -= len(connections)
         self.pending.extendleft(reversed(connections))  # they have waited longest
+
+
+def _count_room(seat: Seat) -> int:
+    room = WAITING_MAX - seat.waiting
+    return min(room, seat.limit - seat.candidate.in_flight) if seat.limit else room
 
 
 def _is_full(seat: Seat) -> bool:

@@ -11,12 +11,13 @@ from __future__ import annotations
 import logging
 import os
 import selectors
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from prefork.core import events as on
 from prefork.core.balance import find_strategy
 from prefork.core.handoff import PAUSE_S, Connection, Ledger, Reading, Seat
 from prefork.core.states import WorkerState
+from prefork.master.choosing import Choosing
 from prefork.system import clock
 from prefork.system.handover import Outlet
 from prefork.system.listeners import Listener
@@ -40,11 +41,14 @@ class Handing:
         selector: selectors.BaseSelector,
         scoreboard: Scoreboard,
         find_state: Callable[[int], WorkerState | None],
+        choosing: Choosing,
         now: Callable[[], float] = clock.monotonic,
     ) -> None:
         self._selector = selector
         self._scoreboard = scoreboard
         self._find_state = find_state
+        self.choosing = choosing
+        """Asks a strategy of the user's, if there is one."""
         self._now = now
         self._ledger = Ledger()
         self._outlets: dict[int, Outlet] = {}
@@ -105,12 +109,14 @@ class Handing:
         however busy they are.
         """
         self.listen({})
+        self.choosing.give_up()
         self._is_last = True
         if self._ledger.pending:
             self._place(self._now())
 
     def close(self) -> None:
         """No worker is left."""
+        self.choosing.give_up()
         for serial in list(self._outlets):
             self.unseat(serial)
         if self._ledger.pending:
@@ -124,12 +130,14 @@ class Handing:
         """When `tend` has something to do though nothing came; None if it has not."""
         late_at = self._ledger.next_deadline()
         late_at = NEVER if late_at is None else max(late_at, self._recall_at)
-        deadline = min(late_at, self._look_at, self._deaf_at)
+        answer_by = self.choosing.next_deadline()
+        deadline = min(late_at, self._look_at, self._deaf_at, NEVER if answer_by is None else answer_by)
         return None if deadline == NEVER else deadline
 
     def tend(self) -> Iterator[on.AnyEvent]:
         """At the end of each turn of the loop: what is late goes to others, what is pending to whoever can take it."""
         ledger = self._ledger
+        self.choosing.tend()
         if not ledger.seats and not ledger.pending:
             self._look_at = NEVER
             return
@@ -148,6 +156,8 @@ class Handing:
     def _resume(self, now: float) -> None:
         """Poll the listeners that somebody can take connections from."""
         self._look_at = NEVER
+        if self.choosing.is_asked():
+            return  # what comes now is asked about next
         if now < self._paused_until:
             self._look_at = self._paused_until
             return
@@ -178,30 +188,58 @@ class Handing:
         return found
 
     def _accept(self, number: int) -> Iterable[on.AnyEvent]:
-        ledger, sock = self._ledger, self._polled[number].sock
         self._look(self._now())
+        if self.choosing.can_ask():
+            self._ask(number)
+            return ()
         chosen: dict[int, list[Connection]] = {}
-        for _ in range(ACCEPTS):
+        for connection in self._take(number, ACCEPTS):
+            self._assign(connection, None, chosen)
+        self._send(chosen)
+        return ()
+
+    def _take(self, number: int, most: int) -> Iterator[Connection]:
+        """What waits at a listener, as long as somebody can take one more."""
+        ledger, accept = self._ledger, self._polled[number].sock.accept
+        for _ in range(most):
             if not ledger.can_take(number):
                 self._stop_polling(number)
-                break
+                return
             try:
-                accepted, address = sock.accept()
+                accepted, address = accept()
             except (BlockingIOError, InterruptedError):
-                break
+                return
             except ConnectionError:
                 continue  # that client left before its turn; see accept(2)
             except OSError as error:
                 self._hold_off(error)
-                break
-            client = address[0] if isinstance(address, tuple) else ""
-            connection = Connection(accepted.detach(), number, client)
-            if (seat := ledger.choose(connection)) is None:
-                ledger.pending.append(connection)
-            else:
-                chosen.setdefault(seat.serial, []).append(connection)
+                return
+            yield Connection(accepted.detach(), number, address[0] if isinstance(address, tuple) else "")
+
+    def _ask(self, number: int) -> None:
+        """Let a strategy of the user's choose. Until it has, or has not in time, nothing else is accepted."""
+        ledger = self._ledger
+        asked = list(self._take(number, max(1, min(ACCEPTS, ledger.count_room(number)))))
+        if asked:
+            for polled in list(self._polled):
+                self._stop_polling(polled)
+            addresses = [connection.address for connection in asked]
+            self.choosing.ask(
+                ledger.list_candidates(number), addresses, lambda wishes: self._grant(asked, wishes)
+            )
+
+    def _grant(self, asked: Sequence[Connection], wishes: Sequence[int | None]) -> None:
+        self._look(self._now())
+        chosen: dict[int, list[Connection]] = {}
+        for connection, wish in zip(asked, wishes, strict=True):
+            self._assign(connection, wish, chosen)
         self._send(chosen)
-        return ()
+
+    def _assign(self, connection: Connection, wish: int | None, chosen: dict[int, list[Connection]]) -> None:
+        if (seat := self._ledger.choose(connection, wish)) is None:
+            self._ledger.pending.append(connection)
+        else:
+            chosen.setdefault(seat.serial, []).append(connection)
 
     def _send(self, chosen: Mapping[int, list[Connection]]) -> None:
         for serial, connections in chosen.items():

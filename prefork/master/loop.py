@@ -21,6 +21,7 @@ from prefork.core.states import ServiceState, WorkerState
 from prefork.errors import AppError, PreforkError
 from prefork.ipc import messages as say
 from prefork.master.children import Children
+from prefork.master.choosing import Choosing
 from prefork.master.handing import Handing
 from prefork.master.hearing import Ear
 from prefork.master.performing import Performer
@@ -69,7 +70,7 @@ class Master:
         self._ear = Ear(
             provision.config, self._children, scoreboard, self._posting, lambda: arbiter.fleet.was_ready
         )
-        self._handing = Handing(self._selector, scoreboard, self._find_state)
+        self._handing = Handing(self._selector, scoreboard, self._find_state, Choosing(self._selector))
         self._performer = Performer(
             provision,
             provider,

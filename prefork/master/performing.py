@@ -118,6 +118,7 @@ class Performer:
                     self._on_serving()
             case do.Exit():
                 self._handing.close()
+                self._handing.choosing.end()
                 self.exit = action
             case _:
                 raise AssertionError(f"unknown action {action!r}")
@@ -161,6 +162,7 @@ class Performer:
 
     def _adopt(self, gen: int) -> None:
         before, self.provision, self._rolling = self.provision, self._provisions[gen], None
+        self._handing.choosing.serve(self.provision.config, is_new=False)
         self._provider.put_in_force(self.provision, before)
         self._close_unused()
 
@@ -181,6 +183,7 @@ class Performer:
             self._rolling, self._next = self._next, None
             self._provisions[gen] = self._rolling or self.provision
         provision = self._provisions[gen]
+        self._handing.choosing.serve(provision.config, is_new=True)
         self._newest_listener.setdefault(gen, self._provider.last_number)
         spawned, self._head_start = self._head_start, None
         try:

@@ -15,6 +15,7 @@ from prefork.config.addresses import parse_address
 from prefork.core import events as on
 from prefork.core.handoff import DEAF_S, PATIENCE_S, STALE_S
 from prefork.core.states import WorkerState
+from prefork.master.choosing import Choosing
 from prefork.master.handing import ACCEPTS, Handing
 from prefork.system.handover import Inlet, open_handover
 from prefork.system.listeners import Listener, bind_listener
@@ -35,7 +36,10 @@ class Office:
         self.selector = selectors.DefaultSelector()
         self.states: dict[int, WorkerState] = {}
         self.inlets: dict[int, Inlet] = {}
-        self.handing = Handing(self.selector, self.scoreboard, self.states.get, lambda: self.now)
+        self.choosing = Choosing(self.selector, lambda: self.now)
+        self.handing = Handing(
+            self.selector, self.scoreboard, self.states.get, self.choosing, lambda: self.now
+        )
         self.listener: Listener = bind_listener(parse_address("127.0.0.1:0"), backlog=256, socket_mode=0o600)
         self.handing.listen({1: self.listener})
         self.clients: list[socket.socket] = []
