@@ -1,7 +1,7 @@
 """Measure prefork beside its peers; see scripts/bench --help.
 
 Rounds are interleaved (every server once, then again), so that what else happens on the machine hits all alike.
-A server that cannot be measured is named with its error, and the exit code is 1.
+A server that cannot be measured is named with its error, and the exit code is 1; one that cannot be installed is noted.
 """
 
 from __future__ import annotations
@@ -14,35 +14,64 @@ import shutil
 import sys
 from pathlib import Path
 
-from cases import CASES, Case, Conditions, Figures, summarise
+from case import Case, Conditions, Figures
+from cases import CASES, GROUPS, find_cases
 from environments import Environment, find_pythons, prepare
-from lab import BenchError, choose_cores
+from errors import BenchError
+from lab import Cores, choose_cores
+from report import describe_cpu, list_results, print_table
 from servers import Server
+
+BUSY_LOAD = 0.7
+"""A load average before the run that a resting machine does not have."""
+
+EPILOG = """\
+cases:
+{cases}
+
+or a group of them: {groups}. Without CASE: all.
+
+Every table has the median over the rounds with (least–most), and how many times prefork's it is (×, compared round
+by round). HTTP cases have one worker pinned to one core, 64 keep-alive connections from wrk pinned to another, and one
+answer of each server is checked byte for byte before. CPU µs/request is the figure to trust: it counts the kernel's
+part, and other work on the machine moves it less than the rate. `bare-uvloop` (a Protocol with a canned answer) and
+`nginx` (return 200) are no peers but ceilings: the one reads no request, and neither runs an app.
+
+  scripts/bench http                               all of HTTP, on this Python and the newest: two hours
+  scripts/bench plaintext json --servers prefork,uvicorn,bare-uvloop --rounds 5
+  scripts/bench http --rounds 1 --seconds 1        does everything work? the figures mean nothing
+  scripts/bench latency --rate 5000                p50 and p99 with 5,000 requests a second for everybody
+  scripts/bench plaintext --wsgi --python ~/.pyenv/versions/3.12.1/bin/python --json figures.json
+"""
 
 
 def main() -> int:
     options = parse_arguments()
     cores = choose_cores()
-    print(f"machine  {describe_cpu()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}")
-    if cores.server == cores.load:
-        print("note     one core only: the load shares it with the server")
-    if shutil.which("wrk") is None:
-        print("note     wrk is not installed (Debian: apt-get install wrk): cases under load will fail")
-    pythons = options.python or find_pythons()
+    load_before = os.getloadavg()[0]
+    print_header(options, cores)
     results: list[dict[str, object]] = []
+    versions: dict[str, dict[str, str]] = {}
+    notes: list[str] = []
     failures: list[str] = []
-    for number, python in enumerate(pythons):
-        wanted = [
-            CASES[name] for name in options.cases if number == 0 or options.python or CASES[name].every_python
-        ]
+    for number, python in enumerate(options.python or find_pythons()):
+        wanted = [case for case in options.cases if number == 0 or options.python or case.every_python]
         if not wanted:
             continue
         environment = prepare(python, fresh=options.fresh)
-        versions = ", ".join(f"{name} {version}" for name, version in environment.versions.items())
-        print(f"\nPython {environment.python}: {versions}", flush=True)
+        versions[environment.python] = environment.versions
+        shown = ", ".join(f"{name} {version}" for name, version in environment.versions.items())
+        print(f"\nPython {environment.python}: {shown}")
+        for note in environment.notes:
+            print(f"note     {note}", flush=True)
+        notes += [f"Python {environment.python}: {note}" for note in environment.notes]
+        conditions = Conditions(
+            environment, cores, options.seconds, options.reloads, options.workers, options.rate
+        )
         for case in wanted:
-            conditions = Conditions(environment, cores, options.seconds, options.reloads)
-            servers = choose_servers(case, options.servers)
+            if case.needs and case.needs not in environment.versions:
+                continue  # there is a note
+            servers = choose_servers(case, options.servers, environment)
             figures = measure(case, conditions, servers, options.rounds or case.rounds, failures)
             print_table(case, figures)
             results += list_results(case, environment, figures)
@@ -52,6 +81,11 @@ def main() -> int:
         report = {
             "machine": platform.uname()._asdict(),
             "cpu": describe_cpu(),
+            "cores": sorted(os.sched_getaffinity(0)),
+            "load_average_before": load_before,
+            "options": {name: getattr(options, name) for name in ("workers", "rate", "seconds", "rounds")},
+            "versions": versions,
+            "notes": notes,
             "results": results,
             "failures": failures,
         }
@@ -59,42 +93,96 @@ def main() -> int:
     return 1 if failures else 0
 
 
+def print_header(options: argparse.Namespace, cores: Cores) -> None:
+    print(f"machine  {describe_cpu()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}")
+    if options.workers > 1:
+        print(f"note     HTTP cases: {options.workers} workers, not pinned; the load runs on the same cores")
+    elif cores.server == cores.load:
+        print("note     one core only: the load shares it with the server")
+    if any("p99_us" in case.metrics for case in options.cases):
+        print(f"note     latency cases: {options.rate:,.0f} requests/s for every server")
+    if (busy := os.getloadavg()[0]) > BUSY_LOAD:
+        print(f"note     the machine has other work (load average {busy:.1f}): the figures will mean little")
+    if shutil.which("wrk") is None:
+        print("note     wrk is not installed (Debian: apt-get install wrk): cases under load will fail")
+
+
 def parse_arguments() -> argparse.Namespace:
     listed = "\n".join(f"  {case.name:15} {case.help}" for case in CASES.values())
     parser = argparse.ArgumentParser(
         prog="scripts/bench",
         description="Measure prefork beside its peers, in one run, in interleaved rounds.",
-        epilog=f"cases:\n{listed}\n\nWithout CASE: all. Medians are printed, with (least–most) and how many "
-        "times prefork's (×, compared round by round) behind.",
+        epilog=EPILOG.format(cases=listed, groups=", ".join(GROUPS)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("cases", nargs="*", metavar="CASE", help="what to measure")
-    parser.add_argument("--wsgi", action="store_true", help="plaintext and reload over WSGI")
+    parser.add_argument("cases", nargs="*", metavar="CASE", help="what to measure: cases, groups of them")
+    parser.add_argument(
+        "--wsgi", action="store_true", help="of the named cases those over WSGI, where there are"
+    )
     parser.add_argument(
         "--python",
         action="append",
         metavar="PATH",
-        help="an interpreter to measure on; may be repeated (default: the current one, plaintext also on the newest)",
+        help="an interpreter to measure on; may be repeated (default: the current one, HTTP cases also on the newest)",
     )
-    parser.add_argument("--servers", metavar="A,B", type=lambda text: text.split(","), help="only these")
-    parser.add_argument("--rounds", type=int, metavar="N", help="measurements per server")
-    parser.add_argument("--seconds", type=float, metavar="S", help="length of one measurement")
-    parser.add_argument("--reloads", type=int, metavar="N", default=10, help="in each measurement of reload")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every value there too")
+    known = list(dict.fromkeys(name for case in CASES.values() for name in case.servers))
+    parser.add_argument(
+        "--servers",
+        metavar="A,B",
+        type=lambda text: text.split(","),
+        help=f"only these of {', '.join(known)}",
+    )
+    parser.add_argument("--rounds", type=read_count, metavar="N", help="measurements per server")
+    parser.add_argument(
+        "--seconds", type=float, metavar="S", help="length of one measurement; at least 1 under load"
+    )
+    parser.add_argument(
+        "--workers",
+        type=read_count,
+        metavar="N",
+        default=1,
+        help="in HTTP cases (default: 1, on a core of its own); more are not pinned and share the cores with the load",
+    )
+    parser.add_argument(
+        "--rate",
+        type=float,
+        metavar="N",
+        default=4000.0,
+        help="requests per second in latency cases (default: 4000); about half of what the slowest fast server can do",
+    )
+    parser.add_argument(
+        "--reloads", type=read_count, metavar="N", default=10, help="in each measurement of reload"
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write every value there too, and what it was measured on"
+    )
     parser.add_argument("--fresh", action="store_true", help="make the environments under .bench/ anew")
     options = parser.parse_args()
-    options.cases = [
-        f"{name}-wsgi" if options.wsgi and f"{name}-wsgi" in CASES else name for name in options.cases
-    ]
-    if unknown := [name for name in options.cases if name not in CASES]:
-        parser.error(f"no case {unknown[0]!r}; there are {', '.join(CASES)}")
-    options.cases = options.cases or list(CASES)
+    try:
+        options.cases = find_cases(options.cases, wsgi=options.wsgi)
+    except KeyError as error:
+        parser.error(f"no case {error.args[0]!r}; there are {', '.join([*GROUPS, *CASES])}")
+    if unknown := [name for name in options.servers or [] if name not in known]:
+        parser.error(f"no server {unknown[0]!r}; there are {', '.join(known)}")
+    if options.rate <= 0 or (options.seconds is not None and options.seconds <= 0):
+        parser.error("--rate and --seconds must be more than 0")
     return options
 
 
-def choose_servers(case: Case, wanted: list[str] | None) -> list[Server]:
+def read_count(text: str) -> int:
+    if (count := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return count
+
+
+def choose_servers(case: Case, wanted: list[str] | None, environment: Environment) -> list[Server]:
+    """Those asked for, else the case's own; of them those that are installed."""
     names = wanted or case.default_servers or tuple(case.servers)
-    return [server for name, server in case.servers.items() if name in names]
+    return [
+        server
+        for name, server in case.servers.items()
+        if name in names and server.package in environment.versions
+    ]
 
 
 def measure(
@@ -122,74 +210,13 @@ def measure(
     return figures
 
 
-def print_table(case: Case, figures: dict[str, Figures]) -> None:
-    """One row per server; behind each median its spread and how many times ours it is."""
-    ours = figures.get("prefork", {})
-    rows = [[case.name, *case.metrics.values()]]
-    for name, measured in figures.items():
-        rows.append([name, *(describe(measured.get(metric), ours.get(metric)) for metric in case.metrics)])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    print()
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    sys.stdout.flush()
-
-
-def describe(values: list[float] | None, ours: list[float] | None) -> str:
-    if not values:
-        return "-"
-    median, least, most = summarise(values)
-    text = show(median) if least == most else f"{show(median)} ({show(least)}–{show(most)})"
-    if ours and min(ours) > 0:
-        text += f" ×{compare(values, ours):.2f}"
-    return text
-
-
-def compare(values: list[float], ours: list[float]) -> float:
-    """How many times ours: round by round if both have as many, for neighbours in time had the same machine."""
-    if len(values) == len(ours):
-        return summarise([theirs / own for theirs, own in zip(values, ours, strict=True)])[0]
-    return summarise(values)[0] / summarise(ours)[0]
-
-
-def show(value: float) -> str:
-    if value >= 1000 or value == int(value):
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
-
-
-def list_results(
-    case: Case, environment: Environment, figures: dict[str, Figures]
-) -> list[dict[str, object]]:
-    return [
-        {
-            "case": case.name,
-            "python": environment.python,
-            "server": name,
-            "version": environment.versions.get(case.servers[name].package, ""),
-            "metric": metric,
-            "unit": case.metrics[metric],
-            "values": values,
-            "median": summarise(values)[0],
-        }
-        for name, measured in figures.items()
-        for metric, values in measured.items()
-    ]
-
-
 def show_progress(text: str) -> None:
     if sys.stderr.isatty():
         print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
 
-def describe_cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.machine()
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except BenchError as error:  # of an interpreter or an installation: a server's are in the report
+        sys.exit(f"scripts/bench: {error}")

@@ -1,4 +1,4 @@
-"""A server under measurement: started, awaited, watched through /proc, loaded with wrk, and taken away.
+"""A server under measurement: started, awaited, watched through /proc, and taken away.
 
 Only loopback addresses are loaded, every wait has a deadline, and only pids that descend from what was started here
 are ever killed.
@@ -21,16 +21,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
+from errors import BenchError
 from servers import Server, Task
 
 APPS = Path(__file__).parent / "apps"
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 10.0
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
-
-
-class BenchError(Exception):
-    """A server or a tool did not do what was asked; the message is for the reader of the table."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +53,8 @@ class Started:
         self.port = task.port
         self.folder = folder
         self.log_path = folder / "server.log"
+        for name, text in server.files(task).items():
+            (folder / name).write_text(text)
         command = server.command(task)
         if pin is not None:
             command = ["taskset", "-c", str(pin), *command]
@@ -137,52 +136,12 @@ def running(
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@dataclass(frozen=True)
-class Load:
-    """What wrk counted."""
-
-    requests: int
-    requests_per_s: float
-    connect_errors: int
-    read_errors: int
-    other_errors: int
-    """Writes, timeouts and answers other than 2xx and 3xx."""
-
-
-def start_wrk(
-    port: int, *, connections: int, duration_s: float, core: int, close: bool = False
-) -> subprocess.Popen[str]:
-    if shutil.which("wrk") is None:
-        raise BenchError("wrk is not installed (Debian: apt-get install wrk)")
-    head = ["-H", "Connection: close"] if close else []
-    options = ["-t1", f"-c{connections}", f"-d{max(1, round(duration_s))}s", "--timeout", "5s", *head]
-    command = ["taskset", "-c", str(core), "wrk", *options, f"http://127.0.0.1:{port}/"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def finish_wrk(wrk: subprocess.Popen[str], timeout_s: float) -> Load:
-    try:
-        output, _ = wrk.communicate(timeout=timeout_s)
-    except subprocess.TimeoutExpired:
-        wrk.kill()
-        output, _ = wrk.communicate()
-        raise BenchError(f"wrk did not end: {output[-200:]}") from None
-    total = re.search(r"(\d+) requests in", output)
-    rate = re.search(r"Requests/sec:\s+([\d.]+)", output)
-    if wrk.returncode != 0 or not total or not rate:
-        raise BenchError(f"wrk failed: {output[-300:]}")
-    errors = re.search(r"connect (\d+), read (\d+), write (\d+), timeout (\d+)", output)
-    connect, read, write, late = map(int, errors.groups()) if errors else (0, 0, 0, 0)
-    bad = re.search(r"Non-2xx or 3xx responses: (\d+)", output)
-    others = write + late + (int(bad[1]) if bad else 0)
-    return Load(int(total[1]), float(rate[1]), connect, read, others)
-
-
 def ask(port: int, timeout_s: float = 5.0) -> bytes:
     """One request on a connection of its own; the body of a 200, or an exception."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
     try:
-        connection.request("GET", "/", headers={"Connection": "close"})
+        # Without `Connection: close`: fastpysgi 0.6 ends in a segmentation fault after it, over ASGI.
+        connection.request("GET", "/")
         response = connection.getresponse()
         body = response.read()
         if response.status != 200:

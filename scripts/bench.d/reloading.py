@@ -5,9 +5,14 @@ from __future__ import annotations
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from lab import BenchError, Started, finish_wrk, list_descendants, start_wrk
+from case import Case, Conditions, Figures
+from errors import BenchError
+from lab import Started, list_descendants, running
+from servers import ASGI, WSGI, Server, Task
+from wrk import finish_wrk, start_wrk
 
 sys.path.append(str(Path(__file__).parents[2]))
 from tests.integration.load import MixedLoad
@@ -16,6 +21,20 @@ RELOAD_TIMEOUT_S = 30.0
 """granian takes 3.5 s per worker."""
 ANSWER_TIMEOUT_S = 30.0
 POLL_S = 0.005
+
+
+def measure_reload(interface: str) -> Callable[[Conditions, Server], Figures]:
+    def measure(on: Conditions, server: Server) -> Figures:
+        with running(server, Task(on.environment.bin, f"echoes:{interface}", 4)) as started:
+            started.wait_first_answer()
+            started.wait_settled(4)
+            figures = count_losses(started, on.reloads)
+        with running(server, Task(on.environment.bin, f"bench_app:{interface}", 4)) as started:
+            started.wait_first_answer()
+            started.wait_settled(4)
+            return figures | count_wrk_errors(started, 3, on.cores.load)
+
+    return measure
 
 
 def count_losses(started: Started, reloads: int) -> dict[str, list[float]]:
@@ -98,3 +117,38 @@ def wait_answers(started: Started, load: MixedLoad) -> None:
         if time.perf_counter() > deadline:
             raise BenchError(f"no more answers: {started.read_end_of_log()}")
         time.sleep(POLL_S)
+
+
+RELOAD_METRICS = {
+    "requests": "requests",
+    "refused": "refused",
+    "reset": "reset",
+    "cut": "cut",
+    "wrong": "wrong or late",
+    "reloads": "reloads done",
+    "reload_ms": "ms per reload",
+    "wrk_requests": "wrk requests",
+    "wrk_reloads": "reloads done",
+    "wrk_errors": "socket errors",
+}
+
+CASES = (
+    Case(
+        "reload",
+        "SIGHUPs to 4 workers, 6 clients that check every byte; then three under wrk, 32 keep-alive connections",
+        RELOAD_METRICS,
+        ASGI,
+        measure_reload("asgi"),
+        rounds=1,
+        default_servers=("prefork", "gunicorn", "uvicorn", "granian"),
+    ),
+    Case(
+        "reload-wsgi",
+        "the same over WSGI (`reload --wsgi`)",
+        RELOAD_METRICS,
+        WSGI,
+        measure_reload("wsgi"),
+        rounds=1,
+        default_servers=("prefork", "gunicorn-sync", "gunicorn-gthread", "granian"),
+    ),
+)
