@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import accepting
 import latency
 import reloading
 import respawn
@@ -11,6 +12,7 @@ from case import Case
 
 GROUPS = {
     "http": (*throughput.CASES, *latency.CASES),
+    "accept": accepting.CASES,
     "life": (*resting.CASES, *respawn.CASES, *reloading.CASES),
 }
 """Word -> the cases it stands for."""
