@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 from types import ModuleType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import prefork
 from prefork.config.balance import SHARED
@@ -37,8 +37,10 @@ from prefork.worker.beating import Heart
 from prefork.worker.errand import Errand
 from prefork.worker.farewell import Farewell, leave_threads
 from prefork.worker.recycling import Recycling
-from prefork.worker.taking import Taker
 from prefork.worker.talking import Talker
+
+if TYPE_CHECKING:
+    from prefork.worker.taking import Taker
 
 logger = logging.getLogger("prefork.worker")
 
@@ -338,6 +340,8 @@ class Life:
                         os.dup2(fd, self._errand.inherited.log_fd, inheritable=False)
                     os.close(fd)
             elif isinstance(message, say.HandOver):
+                from prefork.worker.taking import Taker  # noqa: PLC0415 only where the master accepts
+
                 fd = self._channel.take_promised_fd()
                 self._taker = Taker(self._loop, self._acceptor, self._row, fd)
             elif isinstance(message, say.Unlisten):
