@@ -102,7 +102,7 @@ class Seat:
         return self.waiting < WAITING_MAX and self.not_before <= now and not self.is_late(now)
 
 
-class Ledger:
+class Seating:
     """All seats, and every connection that was accepted and is nobody's yet."""
 
     def __init__(self) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from prefork.core import events as on
 from prefork.core.balance import find_strategy
-from prefork.core.handoff import PAUSE_S, Connection, Ledger, Reading, Seat
+from prefork.core.handoff import PAUSE_S, Connection, Reading, Seat, Seating
 from prefork.core.states import WorkerState
 from prefork.master.choosing import Choosing
 from prefork.system import clock
@@ -50,7 +50,7 @@ class Handing:
         self.choosing = choosing
         """Asks a strategy of the user's, if there is one."""
         self._now = now
-        self._ledger = Ledger()
+        self._seating = Seating()
         self._outlets: dict[int, Outlet] = {}
         self._rows: dict[int, memoryview] = {}
         self._listeners: dict[int, Listener] = {}
@@ -81,7 +81,7 @@ class Handing:
         self._outlets[serial] = outlet
         self._rows[serial] = self._scoreboard.row(row)
         seat = Seat(serial, slot, gen, newest_listener, find_strategy(balance), limit)
-        self._ledger.seat(seat)
+        self._seating.seat(seat)
         self._selector.register(outlet, selectors.EVENT_READ, lambda: self._hear(seat))
 
     def unseat(self, serial: int) -> None:
@@ -93,7 +93,7 @@ class Handing:
         outlet.take_back()  # the copies in it, should anybody else hold the worker's end
         outlet.close()
         del self._rows[serial]
-        self._ledger.unseat(serial)
+        self._seating.unseat(serial)
         self._look_at = 0.0
 
     def listen(self, listeners: Mapping[int, Listener]) -> None:
@@ -111,7 +111,7 @@ class Handing:
         self.listen({})
         self.choosing.give_up()
         self._is_last = True
-        if self._ledger.pending:
+        if self._seating.pending:
             self._place(self._now())
 
     def close(self) -> None:
@@ -119,16 +119,16 @@ class Handing:
         self.choosing.give_up()
         for serial in list(self._outlets):
             self.unseat(serial)
-        if self._ledger.pending:
-            logger.warning("connections closed: no worker", extra={"connections": len(self._ledger.pending)})
-            _close(self._ledger.pending)
-            self._ledger.pending.clear()
+        if self._seating.pending:
+            logger.warning("connections closed: no worker", extra={"connections": len(self._seating.pending)})
+            _close(self._seating.pending)
+            self._seating.pending.clear()
 
     # the loop's turn
 
     def next_deadline(self) -> float | None:
         """When `tend` has something to do though nothing came; None if it has not."""
-        late_at = self._ledger.next_deadline()
+        late_at = self._seating.next_deadline()
         late_at = NEVER if late_at is None else max(late_at, self._recall_at)
         answer_by = self.choosing.next_deadline()
         deadline = min(late_at, self._look_at, self._deaf_at, NEVER if answer_by is None else answer_by)
@@ -136,17 +136,17 @@ class Handing:
 
     def tend(self) -> Iterator[on.AnyEvent]:
         """At the end of each turn of the loop: what is late goes to others, what is pending to whoever can take it."""
-        ledger = self._ledger
+        seating = self._seating
         self.choosing.tend()
-        if not ledger.seats and not ledger.pending:
+        if not seating.seats and not seating.pending:
             self._look_at = NEVER
             return
         now = self._now()
-        if (late_at := ledger.next_deadline()) is not None and late_at <= now and self._recall_at <= now:
+        if (late_at := seating.next_deadline()) is not None and late_at <= now and self._recall_at <= now:
             self._recall(now)
-        if ledger.pending:
+        if seating.pending:
             self._place(now)
-        if len(self._polled) < len(self._listeners) or ledger.pending:
+        if len(self._polled) < len(self._listeners) or seating.pending:
             self._resume(now)
         else:
             self._look_at = NEVER
@@ -163,18 +163,18 @@ class Handing:
             return
         is_anyone_there = self._look(now)
         for number in self._listeners.keys() - self._polled.keys():
-            if self._ledger.can_take(number):
+            if self._seating.can_take(number):
                 self._polled[number] = listener = self._listeners[number]
                 self._selector.register(
                     listener, selectors.EVENT_READ, lambda number=number: self._accept(number)
                 )
-        if is_anyone_there and (self._ledger.pending or len(self._polled) < len(self._listeners)):
+        if is_anyone_there and (self._seating.pending or len(self._polled) < len(self._listeners)):
             self._look_at = now + LOOK_AGAIN_S
 
     def _look(self, now: float) -> bool:
         """False if nobody is in rotation."""
         readings = self._read(now)
-        self._ledger.look(readings, now, is_last=self._is_last)
+        self._seating.look(readings, now, is_last=self._is_last)
         return bool(readings)
 
     def _read(self, now: float) -> dict[int, Reading]:
@@ -200,11 +200,11 @@ class Handing:
 
     def _take(self, number: int, most: int) -> Iterator[Connection]:
         """What waits at a listener, as long as somebody can take one more."""
-        ledger = self._ledger
+        seating = self._seating
         # Without the object that accept() makes for each: a tenth of what a connection costs the master.
         accept = self._polled[number].sock._accept  # type: ignore[attr-defined]  # noqa: SLF001  # typeshed has it not
         for _ in range(most):
-            if not ledger.can_take(number):
+            if not seating.can_take(number):
                 self._stop_polling(number)
                 return
             try:
@@ -220,14 +220,14 @@ class Handing:
 
     def _ask(self, number: int) -> None:
         """Let a strategy of the user's choose. Until it has, or has not in time, nothing else is accepted."""
-        ledger = self._ledger
-        asked = list(self._take(number, max(1, min(ACCEPTS, ledger.count_room(number)))))
+        seating = self._seating
+        asked = list(self._take(number, max(1, min(ACCEPTS, seating.count_room(number)))))
         if asked:
             for polled in list(self._polled):
                 self._stop_polling(polled)
             addresses = [connection.address for connection in asked]
             self.choosing.ask(
-                ledger.list_candidates(number), addresses, lambda wishes: self._grant(asked, wishes)
+                seating.list_candidates(number), addresses, lambda wishes: self._grant(asked, wishes)
             )
 
     def _grant(self, asked: Sequence[Connection], wishes: Sequence[int | None]) -> None:
@@ -238,27 +238,27 @@ class Handing:
         self._send(chosen)
 
     def _assign(self, connection: Connection, wish: int | None, chosen: dict[int, list[Connection]]) -> None:
-        if (seat := self._ledger.choose(connection, wish)) is None:
-            self._ledger.pending.append(connection)
+        if (seat := self._seating.choose(connection, wish)) is None:
+            self._seating.pending.append(connection)
         else:
             chosen.setdefault(seat.serial, []).append(connection)
 
     def _send(self, chosen: Mapping[int, list[Connection]]) -> None:
         for serial, connections in chosen.items():
-            seat = self._ledger.seats[serial]
+            seat = self._seating.seats[serial]
             if self._outlets[serial].send(seat.sequence + 1, [connection.fd for connection in connections]):
-                self._ledger.hand(seat, connections, self._now())
+                self._seating.hand(seat, connections, self._now())
             else:
-                self._ledger.refuse(seat, connections, self._now())
+                self._seating.refuse(seat, connections, self._now())
                 self._look_at = 0.0
 
     def _place(self, now: float) -> None:
         """Give what is pending to whoever can take it now."""
-        ledger = self._ledger
+        seating = self._seating
         self._look(now)
         chosen: dict[int, list[Connection]] = {}
-        while ledger.pending and (seat := ledger.choose(ledger.pending[0])) is not None:
-            chosen.setdefault(seat.serial, []).append(ledger.pending.popleft())
+        while seating.pending and (seat := seating.choose(seating.pending[0])) is not None:
+            chosen.setdefault(seat.serial, []).append(seating.pending.popleft())
         self._send(chosen)
 
     # what workers say, and do not say
@@ -267,7 +267,7 @@ class Handing:
         outlet = self._outlets[seat.serial]
         try:
             while (word := outlet.receive()) is not None:
-                _close(self._ledger.acknowledge(seat, word.sequence, word.taken, self._now()))
+                _close(self._seating.acknowledge(seat, word.sequence, word.taken, self._now()))
                 if not seat.batches:
                     break  # there can be no other
         except ValueError as error:
@@ -276,21 +276,21 @@ class Handing:
 
     def _recall(self, now: float) -> None:
         """Somebody does not acknowledge: what it has not received goes to others, if there are any."""
-        ledger = self._ledger
+        seating = self._seating
         self._look(now)
         self._deaf_at = min(self._deaf_at, now + COMPLAIN_EVERY_S / 2)
-        for seat in ledger.find_late(now):
-            if not ledger.is_anyone_free():
+        for seat in seating.find_late(now):
+            if not seating.is_anyone_free():
                 self._recall_at = now + LOOK_AGAIN_S
                 break
             outlet = self._outlets[seat.serial]
-            ledger.take_back(seat, frozenset(outlet.take_back()), now)
+            seating.take_back(seat, frozenset(outlet.take_back()), now)
             outlet.send(seat.sequence, ())
 
     def _find_deaf(self, now: float) -> Iterator[on.AnyEvent]:
-        is_anyone_late = any(seat.is_late(now) for seat in self._ledger.seats.values())
+        is_anyone_late = any(seat.is_late(now) for seat in self._seating.seats.values())
         self._deaf_at = now + 1.0 if is_anyone_late else NEVER
-        for serial in self._ledger.find_deaf(self._read(now), now):
+        for serial in self._seating.find_deaf(self._read(now), now):
             yield on.WorkerMisbehaved(serial, "it does not take the connections that it is given")
 
     # the selector

@@ -22,9 +22,9 @@ from prefork.core.handoff import (
     TOTAL_MAX,
     WAITING_MAX,
     Connection,
-    Ledger,
     Reading,
     Seat,
+    Seating,
 )
 
 
@@ -33,7 +33,7 @@ class Fleet:
 
     def __init__(self, workers: int, limit: int = 0) -> None:
         self.now = 1000.0
-        self.ledger = Ledger()
+        self.seating = Seating()
         self.queues: dict[int, deque[tuple[int, list[Connection]]]] = {}
         self.received: dict[int, deque[tuple[int, int]]] = {}
         """Received and not acknowledged: the message's number, and how many descriptors there was room for."""
@@ -52,10 +52,10 @@ class Fleet:
         self.received[serial] = deque()
         self.owned[serial] = []
         self.rows[serial] = Reading(self.now, 0, 0, 0)
-        self.ledger.seat(Seat(serial, slot, gen, newest, round_robin, self.limit))
+        self.seating.seat(Seat(serial, slot, gen, newest, round_robin, self.limit))
 
     def look(self) -> None:
-        self.ledger.look(self.rows, self.now)
+        self.seating.look(self.rows, self.now)
 
     def beat(self, *serials: int) -> None:
         for serial in serials:
@@ -67,11 +67,11 @@ class Fleet:
         chosen: dict[int, list[Connection]] = {}
         order = []
         for _ in range(count):
-            if not self.ledger.can_take(listener):
+            if not self.seating.can_take(listener):
                 break
             self.accepted += 1
             connection = Connection(self.accepted, listener, "")
-            seat = self.ledger.choose(connection)
+            seat = self.seating.choose(connection)
             assert seat is not None
             chosen.setdefault(seat.serial, []).append(connection)
             order.append(seat.serial)
@@ -81,14 +81,14 @@ class Fleet:
     def place(self) -> None:
         self.look()
         chosen: dict[int, list[Connection]] = {}
-        while self.ledger.pending and (seat := self.ledger.choose(self.ledger.pending[0])):
-            chosen.setdefault(seat.serial, []).append(self.ledger.pending.popleft())
+        while self.seating.pending and (seat := self.seating.choose(self.seating.pending[0])):
+            chosen.setdefault(seat.serial, []).append(self.seating.pending.popleft())
         self.send(chosen)
 
     def send(self, chosen: dict[int, list[Connection]]) -> None:
         for serial, connections in chosen.items():
-            seat = self.ledger.seats[serial]
-            self.ledger.hand(seat, connections, self.now)
+            seat = self.seating.seats[serial]
+            self.seating.hand(seat, connections, self.now)
             self.queues[serial].append((seat.sequence, connections))
 
     def receive(self, serial: int, room: int = 64) -> None:
@@ -99,22 +99,22 @@ class Fleet:
 
     def acknowledge(self, serial: int) -> None:
         sequence, count = self.received[serial].popleft()
-        closed = self.ledger.acknowledge(self.ledger.seats[serial], sequence, count, self.now)
+        closed = self.seating.acknowledge(self.seating.seats[serial], sequence, count, self.now)
         assert not self.touchable & set(closed), "acknowledged twice"
         self.touchable |= set(closed)
 
     def take_back(self, serial: int) -> None:
-        seat = self.ledger.seats[serial]
+        seat = self.seating.seats[serial]
         sequences = [sequence for sequence, _ in self.queues[serial]]
         self.queues[serial].clear()
-        self.ledger.take_back(seat, sequences, self.now)
+        self.seating.take_back(seat, sequences, self.now)
         self.queues[serial].append((seat.sequence, []))
 
     def die(self, serial: int) -> None:
         # Descriptors that were received and not acknowledged die with it, untouched.
         del self.queues[serial], self.received[serial], self.rows[serial]
         self.owned.pop(serial)
-        self.ledger.unseat(serial)
+        self.seating.unseat(serial)
 
 
 def test_a_stopped_workers_connections_go_to_others_and_never_to_it() -> None:
@@ -124,10 +124,10 @@ def test_a_stopped_workers_connections_go_to_others_and_never_to_it() -> None:
     fleet.acknowledge(1)
     fleet.now += PATIENCE_S
     fleet.look()
-    assert fleet.ledger.find_late(fleet.now) == [fleet.ledger.seats[0]]
+    assert fleet.seating.find_late(fleet.now) == [fleet.seating.seats[0]]
     fleet.take_back(0)
     fleet.place()
-    assert not fleet.ledger.pending
+    assert not fleet.seating.pending
     assert [len(connections) for _, connections in fleet.queues[1]] == [2]
     # It goes on: all it finds is the probe, and with its acknowledgement it is back.
     assert fleet.accept(1) == [1]
@@ -144,9 +144,9 @@ def test_what_a_worker_has_received_stays_its_own_until_it_has_ended() -> None:
     fleet.now += 60.0
     fleet.beat(1)
     fleet.take_back(0)
-    assert not fleet.ledger.pending
+    assert not fleet.seating.pending
     fleet.die(0)
-    assert [connection.fd for connection in fleet.ledger.pending] == [1]
+    assert [connection.fd for connection in fleet.seating.pending] == [1]
 
 
 def test_a_worker_that_has_missed_its_beats_gets_none() -> None:
@@ -176,7 +176,7 @@ def test_a_worker_without_descriptors_gives_back_what_it_has_no_room_for_and_res
     assert fleet.accept(6) == [0, 1] * 3
     fleet.receive(0, room=1)
     fleet.acknowledge(0)
-    assert [connection.fd for connection in fleet.ledger.pending] == [3, 5]
+    assert [connection.fd for connection in fleet.seating.pending] == [3, 5]
     fleet.place()
     assert fleet.accept(1) == [1]
     fleet.now += PAUSE_S
@@ -205,10 +205,10 @@ def test_connections_on_the_way_count_as_open() -> None:
     fleet.rows[0] = Reading(fleet.now, connections=4, in_flight=0, taken=0)
     fleet.accept(3)
     fleet.look()
-    assert [seat.candidate.connections for seat in fleet.ledger.seats.values()] == [4 + 2, 1]
+    assert [seat.candidate.connections for seat in fleet.seating.seats.values()] == [4 + 2, 1]
     fleet.rows[0] = Reading(fleet.now, connections=6, in_flight=0, taken=2)
     fleet.look()
-    assert [seat.candidate.connections for seat in fleet.ledger.seats.values()] == [6, 1]
+    assert [seat.candidate.connections for seat in fleet.seating.seats.values()] == [6, 1]
 
 
 def test_whoever_beats_and_acknowledges_nothing_is_deaf_and_whoever_is_stuck_is_not() -> None:
@@ -216,16 +216,16 @@ def test_whoever_beats_and_acknowledges_nothing_is_deaf_and_whoever_is_stuck_is_
     fleet.accept(2)
     fleet.now += DEAF_S
     fleet.beat(0)
-    assert fleet.ledger.find_deaf(fleet.rows, fleet.now) == [0]
+    assert fleet.seating.find_deaf(fleet.rows, fleet.now) == [0]
 
 
 @pytest.mark.parametrize(("sequence", "count"), [(2, 1), (0, 1), (1, 2)])
 def test_a_lie_is_refused_and_changes_nothing(sequence: int, count: int) -> None:
     fleet = Fleet(1)
     fleet.accept(1)
-    seat = fleet.ledger.seats[0]
+    seat = fleet.seating.seats[0]
     with pytest.raises(ValueError, match="it acknowledges"):
-        fleet.ledger.acknowledge(seat, sequence, count, fleet.now)
+        fleet.seating.acknowledge(seat, sequence, count, fleet.now)
     assert [len(batch.connections) for batch in seat.batches] == [1]
 
 
@@ -269,7 +269,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule()
     def the_late_are_passed_over(self) -> None:
-        for seat in self.fleet.ledger.find_late(self.fleet.now):
+        for seat in self.fleet.seating.find_late(self.fleet.now):
             self.fleet.take_back(seat.serial)
 
     @precondition(lambda self: self.fleet.rows)
@@ -284,11 +284,11 @@ class AnyOrder(RuleBasedStateMachine):
 
     @invariant()
     def every_connection_is_in_one_place(self) -> None:
-        ledger = self.fleet.ledger
+        seating = self.fleet.seating
         under_way = [
-            each for seat in ledger.seats.values() for batch in seat.batches for each in batch.connections
+            each for seat in seating.seats.values() for batch in seat.batches for each in batch.connections
         ]
-        places = Counter([*ledger.pending, *under_way, *self.fleet.touchable])
+        places = Counter([*seating.pending, *under_way, *self.fleet.touchable])
         assert len(places) == self.fleet.accepted
         assert not [each for each, count in places.items() if count > 1]
 
@@ -296,26 +296,26 @@ class AnyOrder(RuleBasedStateMachine):
     def no_two_workers_have_one(self) -> None:
         owners = Counter(each for owned in self.fleet.owned.values() for each in owned)
         assert not [each for each, count in owners.items() if count > 1]
-        assert not [each for each in self.fleet.ledger.pending if owners[each]]
+        assert not [each for each in self.fleet.seating.pending if owners[each]]
 
     @invariant()
     def the_numbers_add_up(self) -> None:
-        ledger = self.fleet.ledger
-        for seat in ledger.seats.values():
+        seating = self.fleet.seating
+        for seat in seating.seats.values():
             assert seat.waiting == sum(len(batch.connections) for batch in seat.batches) <= WAITING_MAX
             assert seat.waiting <= seat.handed
-        assert ledger.total == sum(seat.waiting for seat in ledger.seats.values()) <= TOTAL_MAX
+        assert seating.total == sum(seat.waiting for seat in seating.seats.values()) <= TOTAL_MAX
 
     @invariant()
     def whoever_is_late_is_given_nothing(self) -> None:
         self.fleet.look()
         for listener in (1, 2):
-            if self.fleet.ledger.can_take(listener):
-                seat = self.fleet.ledger.choose(probe := Connection(-1, listener, ""))
+            if self.fleet.seating.can_take(listener):
+                seat = self.fleet.seating.choose(probe := Connection(-1, listener, ""))
                 assert seat is not None
                 assert not seat.is_late(self.fleet.now)
-                self.fleet.ledger.refuse(seat, [probe], self.fleet.now - 60)  # undone
-                assert self.fleet.ledger.pending.popleft() is probe
+                self.fleet.seating.refuse(seat, [probe], self.fleet.now - 60)  # undone
+                assert self.fleet.seating.pending.popleft() is probe
 
 
 AnyOrder.TestCase.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)

@@ -19,7 +19,7 @@ from prefork.master.choosing import Choosing
 from prefork.master.handing import ACCEPTS, Handing
 from prefork.system.handover import Inlet, open_handover
 from prefork.system.listeners import Listener, bind_listener
-from prefork.system.scoreboard import TICK, make_scoreboard
+from prefork.system.scoreboard import CONNECTIONS, IN_FLIGHT, TAKEN, TICK, make_scoreboard
 from tests.system.children import list_fds
 
 BOARD = make_scoreboard()
@@ -170,12 +170,12 @@ def test_when_all_are_full_the_backlog_waits_and_room_is_found_within_millisecon
         assert not office.is_polling()
         assert office.take(0) == 2
         row = office.scoreboard.row(0)
-        row[2], row[4] = 2, 2  # it counts them now, and is busy with both
+        row[IN_FLIGHT], row[TAKEN] = 2, 2  # it counts them now, and is busy with both
         office.turn()
         deadline = office.handing.next_deadline()
         assert deadline is not None
         assert deadline <= office.now + 0.02
-        row[2] = 1
+        row[IN_FLIGHT] = 1
         office.turn(0.02)
         office.turn()
         assert office.take(0) == 1
@@ -289,7 +289,7 @@ def test_a_listener_that_is_left_is_not_polled_any_more(office: Office) -> None:
 def test_a_burst_is_shared_by_who_has_fewest() -> None:
     office = Office(workers=4, balance="least-connections")
     try:
-        office.scoreboard.row(0)[1] = 10
+        office.scoreboard.row(0)[CONNECTIONS] = 10
         office.connect(30)
         office.turn()
         assert Counter({serial: office.take(serial) for serial in range(4)}) == {0: 0, 1: 10, 2: 10, 3: 10}
