@@ -24,8 +24,10 @@ DEAF_S = 5.0
 """A worker whose loop beats and which acknowledges nothing for so long is broken."""
 BEATS_ON_S = 2.0
 """That its loop beats is sure when it beat so long after it should have acknowledged."""
-WAITING_MAX = 64
-"""So many connections may be on their way to one worker: each is a descriptor of the master's, too."""
+WAITING_MAX = 16
+"""So many connections may be on their way to one worker. Few: of two workers the one that is free a moment earlier must
+not take all, and whatever a stuck one is given waits until it is found out. Each is a descriptor of the master's, too.
+"""
 TOTAL_MAX = 256
 """The same for all workers together."""
 

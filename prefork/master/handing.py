@@ -139,7 +139,7 @@ class Handing:
         seating = self._seating
         self.choosing.tend()
         if not seating.seats and not seating.pending:
-            self._look_at = NEVER
+            self._look_at = self._deaf_at = NEVER
             return
         now = self._now()
         if (late_at := seating.next_deadline()) is not None and late_at <= now and self._recall_at <= now:

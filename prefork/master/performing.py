@@ -214,10 +214,10 @@ class Performer:
             outlet = None if config.balance == SHARED else open_handover()
             channel, theirs = open_pair()
             with theirs:
+                if outlet is not None:  # first: once its fork is asked for, nothing may fail any more
+                    channel.send(encode(say.HandOver()), outlet.theirs.fileno())
                 fork = say.Fork(action.serial, action.slot, action.row, action.count)
                 self._children.send(self._children.zygotes[action.gen], fork, theirs.fileno())
-            if outlet is not None:
-                channel.send(encode(say.HandOver()), outlet.theirs.fileno())
         except OSError as error:  # no descriptor left
             if outlet is not None:
                 outlet.close()

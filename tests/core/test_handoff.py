@@ -230,7 +230,7 @@ def test_a_lie_is_refused_and_changes_nothing(sequence: int, count: int) -> None
 
 
 class AnyOrder(RuleBasedStateMachine):
-    @initialize(workers=st.integers(1, 4), limit=st.sampled_from([0, 0, 2, 70]))
+    @initialize(workers=st.integers(1, 4), limit=st.sampled_from([0, 0, 2, 20]))
     def begin(self, workers: int, limit: int) -> None:
         self.fleet = Fleet(workers, limit)
         self.last = workers

@@ -119,12 +119,32 @@ def test_connections_are_handed_over_and_our_copies_closed_when_they_are_acknowl
     assert len(list_fds()) == fds
 
 
-def test_a_turn_accepts_a_bounded_number(office: Office) -> None:
-    office.connect(ACCEPTS + 20)
-    office.turn()
-    assert sum(office.take(serial) for serial in range(3)) == ACCEPTS
-    office.turn()
-    assert sum(office.take(serial) for serial in range(3)) == 20
+def test_a_turn_accepts_a_bounded_number() -> None:
+    office = Office(workers=8)
+    try:
+        office.connect(ACCEPTS + 20)
+        office.turn()
+        assert sum(office.take(serial) for serial in range(8)) == ACCEPTS
+        office.turn()
+        assert sum(office.take(serial) for serial in range(8)) == 20
+    finally:
+        office.close()
+
+
+def test_when_the_last_worker_is_gone_time_wakes_nobody() -> None:
+    office = Office(workers=1)
+    try:
+        office.connect(1)
+        office.turn()
+        office.turn(PATIENCE_S)
+        office.handing.finish()
+        office.take(0)
+        office.turn()
+        office.handing.unseat(0)
+        office.turn()
+        assert office.handing.next_deadline() is None
+    finally:
+        office.close()
 
 
 @pytest.mark.parametrize(
