@@ -63,6 +63,11 @@ def find_strategy(name: str) -> Strategy:
     )
 
 
+def is_sticky(name: str) -> bool:
+    """Does it matter to a client which worker it gets? Perhaps, if a strategy of the user's says so."""
+    return name not in {"round-robin", "least-connections"}
+
+
 def _turn(candidate: Candidate) -> int:
     return candidate.turn
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from prefork.core.balance import Candidate, Strategy
 
-PATIENCE_S = 0.1
+PATIENCE_S = 0.2
 """A worker that has not acknowledged within this is passed over, and what it has not received goes to others."""
 STALE_S = 1.5
 """Three beats missed: a worker is passed over though it has nothing to acknowledge."""
@@ -25,11 +25,11 @@ DEAF_S = 5.0
 BEATS_ON_S = 2.0
 """That its loop beats is sure when it beat so long after it should have acknowledged."""
 WAITING_MAX = 16
-"""So many connections may be on their way to one worker. Few: of two workers the one that is free a moment earlier must
-not take all, and whatever a stuck one is given waits until it is found out. Each is a descriptor of the master's, too.
+"""So many connections may be on their way to one worker, where another is as good. Few: of two workers the one that is
+free a moment earlier must not take all, and whatever a stuck one is given waits until it is found out.
 """
 TOTAL_MAX = 256
-"""The same for all workers together."""
+"""The same for all together, and for one that a client is to stay with. Each is a descriptor of the master's."""
 
 
 class Connection(NamedTuple):
@@ -61,11 +61,11 @@ class Batch(NamedTuple):
 
 
 class Seat:
-    """A worker that connections are handed to. `limit`: requests in flight; 0 is no limit."""
+    """A worker that connections are handed to. `limit`: requests in flight, 0 is no limit; `most`: on their way."""
 
     __slots__ = (
-        "batches", "candidate", "gen", "handed", "is_probed", "limit", "newest_listener", "not_before", "sequence",
-        "serial", "strategy", "waiting"
+        "batches", "candidate", "gen", "handed", "is_probed", "limit", "most", "newest_listener", "not_before",
+        "sequence", "serial", "strategy", "waiting"
     )  # fmt: skip
 
     def __init__(  # made in one place
@@ -75,7 +75,9 @@ class Seat:
         gen: int,
         newest_listener: int,
         strategy: Strategy,
+        *,
         limit: int = 0,
+        most: int = WAITING_MAX,
     ) -> None:
         self.serial = serial
         self.gen = gen
@@ -83,6 +85,7 @@ class Seat:
         """What came to later ones is for later generations."""
         self.strategy = strategy
         self.limit = limit
+        self.most = most
         self.candidate = Candidate(slot, serial)
         self.batches: deque[Batch] = deque()
         """On their way, the oldest first."""
@@ -101,7 +104,7 @@ class Seat:
 
     def has_room(self, now: float) -> bool:
         """May one more be on its way?"""
-        return self.waiting < WAITING_MAX and self.not_before <= now and not self.is_late(now)
+        return self.waiting < self.most and self.not_before <= now and not self.is_late(now)
 
 
 class Seating:
@@ -184,7 +187,7 @@ class Seating:
         seat.waiting += 1
         seat.handed += 1
         self.total += 1
-        if seat.waiting >= WAITING_MAX or _is_full(seat):
+        if seat.waiting >= seat.most or _is_full(seat):
             self._shut(seat)
         return seat
 
@@ -276,7 +279,7 @@ class Seating:
 
 
 def _count_room(seat: Seat) -> int:
-    room = WAITING_MAX - seat.waiting
+    room = seat.most - seat.waiting
     return min(room, seat.limit - seat.candidate.in_flight) if seat.limit else room
 
 

@@ -14,12 +14,12 @@ import selectors
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from prefork.core import events as on
-from prefork.core.balance import find_strategy
-from prefork.core.handoff import PAUSE_S, Connection, Reading, Seat, Seating
+from prefork.core.balance import find_strategy, is_sticky
+from prefork.core.handoff import PAUSE_S, TOTAL_MAX, WAITING_MAX, Connection, Reading, Seat, Seating
 from prefork.core.states import WorkerState
 from prefork.master.choosing import Choosing
 from prefork.system import clock
-from prefork.system.handover import Outlet
+from prefork.system.handover import FDS_MAX, Outlet
 from prefork.system.listeners import Listener
 from prefork.system.scoreboard import CONNECTIONS, IN_FLIGHT, TAKEN, TICK, Scoreboard
 
@@ -80,7 +80,8 @@ class Handing:
         """A worker is forked, and `outlet` leads to it. It gets connections once it is ready."""
         self._outlets[serial] = outlet
         self._rows[serial] = self._scoreboard.row(row)
-        seat = Seat(serial, slot, gen, newest_listener, find_strategy(balance), limit)
+        most = TOTAL_MAX if is_sticky(balance) else WAITING_MAX
+        seat = Seat(serial, slot, gen, newest_listener, find_strategy(balance), limit=limit, most=most)
         self._seating.seat(seat)
         self._selector.register(outlet, selectors.EVENT_READ, lambda: self._hear(seat))
 
@@ -246,11 +247,15 @@ class Handing:
     def _send(self, chosen: Mapping[int, list[Connection]]) -> None:
         for serial, connections in chosen.items():
             seat = self._seating.seats[serial]
-            if self._outlets[serial].send(seat.sequence + 1, [connection.fd for connection in connections]):
-                self._seating.hand(seat, connections, self._now())
-            else:
-                self._seating.refuse(seat, connections, self._now())
-                self._look_at = 0.0
+            for start in range(0, len(connections), FDS_MAX):
+                self._send_some(seat, connections[start : start + FDS_MAX])
+
+    def _send_some(self, seat: Seat, connections: Sequence[Connection]) -> None:
+        if self._outlets[seat.serial].send(seat.sequence + 1, [connection.fd for connection in connections]):
+            self._seating.hand(seat, connections, self._now())
+        else:
+            self._seating.refuse(seat, connections, self._now())
+            self._look_at = 0.0
 
     def _place(self, now: float) -> None:
         """Give what is pending to whoever can take it now."""

@@ -47,12 +47,12 @@ class Fleet:
         for serial in range(workers):
             self.add(serial, serial)
 
-    def add(self, serial: int, slot: int, *, gen: int = 1, newest: int = 1) -> None:
+    def add(self, serial: int, slot: int, *, gen: int = 1, newest: int = 1, most: int = WAITING_MAX) -> None:
         self.queues[serial] = deque()
         self.received[serial] = deque()
         self.owned[serial] = []
         self.rows[serial] = Reading(self.now, 0, 0, 0)
-        self.seating.seat(Seat(serial, slot, gen, newest, round_robin, self.limit))
+        self.seating.seat(Seat(serial, slot, gen, newest, round_robin, limit=self.limit, most=most))
 
     def look(self) -> None:
         self.seating.look(self.rows, self.now)
@@ -277,10 +277,10 @@ class AnyOrder(RuleBasedStateMachine):
     def a_worker_dies(self, data: st.DataObject) -> None:
         self.fleet.die(self.pick(data, list(self.fleet.rows)))
 
-    @rule(slot=st.integers(0, 3), gen=st.integers(1, 3))
-    def a_worker_is_forked(self, slot: int, gen: int) -> None:
+    @rule(slot=st.integers(0, 3), gen=st.integers(1, 3), most=st.sampled_from([WAITING_MAX, TOTAL_MAX]))
+    def a_worker_is_forked(self, slot: int, gen: int, most: int) -> None:
         self.last += 1
-        self.fleet.add(self.last, slot, gen=gen, newest=min(gen, 2))
+        self.fleet.add(self.last, slot, gen=gen, newest=min(gen, 2), most=most)
 
     @invariant()
     def every_connection_is_in_one_place(self) -> None:
@@ -302,7 +302,7 @@ class AnyOrder(RuleBasedStateMachine):
     def the_numbers_add_up(self) -> None:
         seating = self.fleet.seating
         for seat in seating.seats.values():
-            assert seat.waiting == sum(len(batch.connections) for batch in seat.batches) <= WAITING_MAX
+            assert seat.waiting == sum(len(batch.connections) for batch in seat.batches) <= seat.most
             assert seat.waiting <= seat.handed
         assert seating.total == sum(seat.waiting for seat in seating.seats.values()) <= TOTAL_MAX
 

@@ -306,6 +306,24 @@ def test_a_listener_that_is_left_is_not_polled_any_more(office: Office) -> None:
     assert office.is_polling()
 
 
+def test_a_large_batch_for_one_worker_takes_several_messages() -> None:
+    office = Office(workers=2, balance="ip-hash")
+    try:
+        office.handing.unseat(1)  # so that what is pending is for one
+        del office.states[1]
+        office.states[0] = WorkerState.BOOTING
+        office.turn()
+        office.connect(150)
+        office.states[0] = WorkerState.READY
+        taken = 0
+        for _ in range(8):
+            office.turn()
+            taken += office.take(0)
+        assert taken == 150
+    finally:
+        office.close()
+
+
 def test_a_burst_is_shared_by_who_has_fewest() -> None:
     office = Office(workers=4, balance="least-connections")
     try:
