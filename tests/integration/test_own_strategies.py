@@ -60,6 +60,14 @@ def test_one_that_cannot_be_used_is_refused_before_anything_starts(
     running.wait_gone()
 
 
+@pytest.mark.parametrize(("strategy", "code"), [("choosers:highest_slot", 0), ("choosers:nobody", 78)])
+def test_check_says_whether_it_can_be_used(start: Start, strategy: str, code: int) -> None:
+    running = start("check", "handed:app", "--balance", strategy, wait=False)
+    assert running.wait_exit() == code
+    assert ("strategy ok: choosers:highest_slot" in running.output) is (code == 0)
+    assert ("is no strategy" in running.log) is (code == 78)
+
+
 @pytest.mark.parametrize(
     ("strategy", "event"),
     [
