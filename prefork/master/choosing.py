@@ -34,7 +34,7 @@ Answered = Callable[[Sequence[int | None]], None]
 class _Handle:
     """One chooser process."""
 
-    __slots__ = ("channel", "is_loaded", "order", "pid", "pidfd", "reader")
+    __slots__ = ("channel", "order", "pid", "pidfd", "reader")
 
     def __init__(self, order: say.LoadStrategy) -> None:
         spawned = spawn_chooser()
@@ -43,7 +43,6 @@ class _Handle:
         self.pidfd = processes.open_pidfd(spawned.pid)
         self.channel: Channel = spawned.channel
         self.reader = read_from_chooser()
-        self.is_loaded = False
         self.channel.send(encode(order))
 
     def end(self) -> None:
@@ -56,13 +55,14 @@ class _Handle:
 
 
 class Choosing:
-    """Has one chooser, or none."""
+    """Has one chooser, or none; for a moment two, until the one with the new code has loaded it."""
 
     def __init__(self, selector: selectors.BaseSelector, now: Callable[[], float] = clock.monotonic) -> None:
         self._selector = selector
         self._now = now
-        self._chooser: _Handle | None = None
         self._order: say.LoadStrategy | None = None
+        self._chooser: _Handle | None = None
+        self._next: _Handle | None = None
         self._number = 0
         self._answered: Answered | None = None
         """Whom the answer is for, while it may still come in time."""
@@ -71,34 +71,46 @@ class Choosing:
         self._told: set[str] = set()
 
     def serve(self, config: Config, *, is_new: bool) -> None:
-        """Have a chooser for this configuration, or none. `is_new`: a reload, so one that has failed is tried again."""
+        """Have a chooser for this configuration, or none. `is_new`: its code may be new, and is loaded anew."""
         order = make_order(config)
-        if order == self._order and not (is_new and self._chooser is None):
+        if order == self._order and not is_new:
             return
-        self.end()
+        if order is None or (self._order is not None and order.strategy != self._order.strategy):
+            self.end()
         self._order = order
         self._told.clear()
-        if order is None:
-            return
+        if order is not None:
+            self._start(order)
+
+    def end(self) -> None:
+        """None from now on."""
+        self._dismiss(self._next)
+        self._dismiss(self._chooser)
+
+    def _start(self, order: say.LoadStrategy) -> None:
+        self._dismiss(self._next)
         try:
-            chooser = self._chooser = _Handle(order)
+            chooser = self._next = _Handle(order)
         except OSError as error:
             self._tell_once("strategy not loaded", str(error.strerror))
             return
         self._selector.register(chooser.channel, selectors.EVENT_READ, lambda: self._read(chooser))
 
-    def end(self) -> None:
-        """None from now on."""
-        self.give_up()
-        self._is_busy = False
-        if self._chooser is not None:
-            self._selector.unregister(self._chooser.channel)
-            self._chooser.end()
+    def _dismiss(self, chooser: _Handle | None) -> None:
+        if chooser is None:
+            return
+        self._selector.unregister(chooser.channel)
+        chooser.end()
+        if chooser is self._next:
+            self._next = None
+        else:
             self._chooser = None
+            self._is_busy = False
+            self.give_up()
 
     def can_ask(self) -> bool:
         """Is it there, and free?"""
-        return self._chooser is not None and self._chooser.is_loaded and not self._is_busy
+        return self._chooser is not None and not self._is_busy
 
     def is_asked(self) -> bool:
         """Does somebody wait for an answer?"""
@@ -134,22 +146,23 @@ class Choosing:
     def _read(self, chooser: _Handle) -> Iterator[on.AnyEvent]:
         data = chooser.channel.receive()
         if data is None:
-            self._lose("it ended")
+            self._lose(chooser, "it ended")
             return
         try:
             messages = chooser.reader.feed(data)
         except ProtocolError as error:
-            self._lose(f"it misbehaved on its channel: {error.message}")
+            self._lose(chooser, f"it misbehaved on its channel: {error.message}")
             return
         for message in messages:
             match message:
                 case say.StrategyLoaded():
-                    chooser.is_loaded = True
+                    self._dismiss(self._chooser)
+                    self._chooser, self._next = chooser, None
                     logger.info(
                         "strategy loaded", extra={"strategy": chooser.order.strategy, "pid": chooser.pid}
                     )
                 case say.StrategyRefused():
-                    self._lose(message.message, message.traceback)
+                    self._lose(chooser, message.message, message.traceback)
                     return
                 case say.Chosen():
                     self._hear_answer(message)
@@ -163,9 +176,14 @@ class Choosing:
         if answered is not None:  # else it comes too late
             answered(message.serials)
 
-    def _lose(self, why: str, detail: str = "") -> None:
-        self.end()
-        self._tell_once("strategy lost, taking turns", why, detail)
+    def _lose(self, chooser: _Handle, why: str, detail: str = "") -> None:
+        self._dismiss(chooser)
+        event = (
+            "strategy lost, taking turns"
+            if self._chooser is None
+            else "strategy not loaded, the old one stays"
+        )
+        self._tell_once(event, why, detail)
 
     def _tell_once(self, event: str, why: str, detail: str = "") -> None:
         if event not in self._told:

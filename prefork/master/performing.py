@@ -183,7 +183,7 @@ class Performer:
             self._rolling, self._next = self._next, None
             self._provisions[gen] = self._rolling or self.provision
         provision = self._provisions[gen]
-        self._handing.choosing.serve(provision.config, is_new=True)
+        self._handing.choosing.serve(provision.config, is_new=gen not in self._newest_listener)
         self._newest_listener.setdefault(gen, self._provider.last_number)
         spawned, self._head_start = self._head_start, None
         try:

@@ -7,6 +7,7 @@ import signal
 import time
 from collections import Counter
 from contextlib import ExitStack
+from pathlib import Path
 
 import psutil
 import pytest
@@ -97,6 +98,24 @@ def test_when_its_process_dies_workers_take_turns_and_a_reload_brings_it_back(st
     running.signal(signal.SIGHUP)
     running.wait_for_record("strategy loaded", count=2)
     assert {ask(running) for _ in range(10)} == {"1"}
+
+
+def test_a_reload_brings_its_new_code_and_keeps_the_old_if_that_is_broken(
+    start: Start, tmp_path: Path
+) -> None:
+    running = start("handed:app", "--workers", "2", "--balance", "choosers:highest_slot", "--settle", "0")
+    running.wait_for_record("strategy loaded")
+    code = tmp_path / "choosers.py"
+    code.write_text("def highest_slot(candidates, address):\n    return candidates[0]\n")
+    running.signal(signal.SIGHUP)
+    running.wait_for_record("strategy loaded", count=2)
+    running.wait_for_record("reloaded")
+    assert {ask(running) for _ in range(10)} == {"0"}
+    code.write_text("nothing of that name\n")
+    running.signal(signal.SIGHUP)
+    running.wait_for_record("strategy not loaded, the old one stays")
+    running.wait_for_record("reloaded", count=2)
+    assert {ask(running) for _ in range(10)} == {"0"}
 
 
 def test_reloads_under_load_lose_nothing(start: Start) -> None:
