@@ -27,6 +27,7 @@ FLOORS = {
     "control": 3,
     "zygote": 4,
     "watcher": 4,
+    "chooser": 4,
     "master": 4,
     "cli": 5,
     "__main__": 5,

@@ -16,6 +16,7 @@ import msgspec
 from prefork.cli.app_import import Report
 from prefork.cli.parameters import ServiceCommand, pick_given
 from prefork.cli.reading import read_configuration, start_from_flags
+from prefork.config.balance import SHARED, STRATEGIES
 from prefork.config.kinds import show_duration
 from prefork.config.model import Config
 from prefork.errors import AppError
@@ -47,6 +48,11 @@ def check(*, app: str | None, **parameters: object) -> int:
         print(f"note: {note}")
     print(f"configuration ok: {config.name}, {', '.join(config.bind)}, workers {config.workers}")
     _check_certificates(config)
+    if config.balance not in {SHARED, *STRATEGIES}:
+        from prefork.master.choosing import check_strategy  # noqa: PLC0415  # calls code of the user's, as it will then
+
+        check_strategy(config)
+        print(f"strategy ok: {config.balance}")
     report = _check_app(config)
     print(f"app ok: {config.app} is {report.interface.upper()} ({report.file})")
     return 0

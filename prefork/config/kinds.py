@@ -10,6 +10,7 @@ import msgspec
 
 from prefork.config import addresses, tls, values, workers
 from prefork.config.access_format import parse_access_format
+from prefork.config.balance import parse_balance
 from prefork.config.classes import parse_worker_class
 from prefork.config.environment import parse_pairs
 from prefork.config.peers import parse_headers, parse_peers, parse_proxy_headers
@@ -118,4 +119,5 @@ TLS_VERSION = Kind(tls.parse_tls_version, "1.2|1.3", float | str)
 FORWARDED_HEADERS = Kind(parse_headers, "FIELD", str | list[str], show_list)
 PROXY_HEADERS = Kind(parse_proxy_headers, "", bool, show_list)
 PAIRS = Kind(parse_pairs, "KEY=VALUE", dict[str, str | int | float] | list[str], show_pairs)
+BALANCE = Kind(parse_balance, "NAME", str)
 WORKER_CLASS = Kind(parse_worker_class, "CLASS", str)

@@ -48,6 +48,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """WSGI: 1 calls the app on the worker's own thread, more use a pool of that many threads."""
     preload: PreloadChoice = "auto"
     loop: LoopChoice = "auto"
+    balance: str = "shared"
+    """`shared`: workers accept. Otherwise the master accepts, and hands each connection to the worker that this
+    strategy names: `round-robin`, `least-connections`, `ip-hash`, or a function of the user's, `module:function`.
+    """
 
     # the app
     interface: InterfaceChoice = "auto"

@@ -162,6 +162,13 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option("loop", "loop", kinds.choice_kind(model.LoopChoice), "Workers", "auto is uvloop if installed."),
     Option(
+        "balance",
+        "balance",
+        kinds.BALANCE,
+        "Workers",
+        "Who gets a connection: shared leaves it to the workers, the others to the master.",
+    ),
+    Option(
         "timeout",
         "timeout_s",
         kinds.DURATION,

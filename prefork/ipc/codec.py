@@ -11,6 +11,8 @@ import msgspec
 
 from prefork.errors import ProtocolError
 from prefork.ipc.messages import (
+    ChooserToMaster,
+    MasterToChooser,
     MasterToWatcher,
     MasterToWorker,
     MasterToZygote,
@@ -62,6 +64,8 @@ _FROM_ZYGOTE: msgspec.json.Decoder[ZygoteToMaster] = msgspec.json.Decoder(Zygote
 _FROM_WORKER: msgspec.json.Decoder[WorkerToMaster] = msgspec.json.Decoder(WorkerToMaster)
 _TO_WATCHER: msgspec.json.Decoder[MasterToWatcher] = msgspec.json.Decoder(MasterToWatcher)
 _FROM_WATCHER: msgspec.json.Decoder[WatcherToMaster] = msgspec.json.Decoder(WatcherToMaster)
+_TO_CHOOSER: msgspec.json.Decoder[MasterToChooser] = msgspec.json.Decoder(MasterToChooser)
+_FROM_CHOOSER: msgspec.json.Decoder[ChooserToMaster] = msgspec.json.Decoder(ChooserToMaster)
 
 
 def decode_resume(data: bytes) -> Resume:
@@ -97,3 +101,13 @@ def read_from_master_as_watcher() -> Reader[MasterToWatcher]:
 def read_from_watcher() -> Reader[WatcherToMaster]:
     """The master's ear for the watcher."""
     return Reader(_FROM_WATCHER)
+
+
+def read_from_master_as_chooser() -> Reader[MasterToChooser]:
+    """The chooser's ear."""
+    return Reader(_TO_CHOOSER)
+
+
+def read_from_chooser() -> Reader[ChooserToMaster]:
+    """The master's ear for the chooser."""
+    return Reader(_FROM_CHOOSER)

@@ -1,6 +1,6 @@
-"""Every message between master, zygote, worker and watcher, as frozen structs.
+"""Every message between master, zygote, worker, watcher and chooser, as frozen structs.
 
-Each dialogue has its own socketpair: master ⇄ zygote, master ⇄ worker, master ⇄ watcher. A message that
+Each dialogue has its own socketpair: master ⇄ zygote, master ⇄ worker, and so on. A message that
 carries a file descriptor says so in its class (`carries_fd`), because SCM_RIGHTS delivers descriptors in order but
 beside the bytes; see unix(7).
 
@@ -133,6 +133,14 @@ class Drain(Message, frozen=True, tag="drain"):
     last: bool
 
 
+class HandOver(Message, frozen=True, tag="hand-over"):
+    """Carries the end of a channel beside this one: connections come through it, which the master has accepted. What is
+    said there is in `system/handover.py`, and belongs to this protocol.
+    """
+
+    carries_fd: ClassVar[bool] = True
+
+
 class Quit(Message, frozen=True, tag="quit"):
     """Quick stop: abort what is open, run the app's shutdown, exit 0."""
 
@@ -249,9 +257,61 @@ class Changed(Message, frozen=True, tag="changed"):
     count: int
 
 
+# master → chooser
+
+
+class LoadStrategy(Message, frozen=True, tag="load-strategy"):
+    """Import this function, as this user, from there."""
+
+    strategy: str
+    """`module:function`."""
+    name: str
+    """The service's, for the process's title."""
+    app_dir: str
+    chdir: str
+    user: str | None
+    group: str | None
+
+
+class Choose(Message, frozen=True, tag="choose"):
+    """Which of these workers shall have each of these clients?"""
+
+    number: int
+    candidates: tuple[tuple[int, int, int, int, int], ...]
+    """Slot, serial, connections, requests in flight, turn."""
+    addresses: tuple[str, ...]
+
+
+# chooser → master
+
+
+class StrategyLoaded(Message, frozen=True, tag="strategy-loaded"):
+    """It was imported, and has chosen once on trial."""
+
+
+class StrategyRefused(Message, frozen=True, tag="strategy-refused"):
+    """It cannot be used; the chooser exits."""
+
+    message: str
+    hints: tuple[str, ...] = ()
+    traceback: str = ""
+
+
+class Chosen(Message, frozen=True, tag="chosen"):
+    """The answer, in the order of the question."""
+
+    number: int
+    serials: tuple[int | None, ...]
+    """None where the strategy has failed."""
+    why: str = ""
+    """How it failed first."""
+
+
 MasterToZygote = Give | Boot | Fork | ReopenLog | Unlisten | Leave
 ZygoteToMaster = Imported | ImportFailed | Forked | ForkFailed | Reaped
-MasterToWorker = Drain | Quit | ReopenLog | Unlisten | Deliver
+MasterToWorker = Drain | Quit | ReopenLog | Unlisten | Deliver | HandOver
 WorkerToMaster = Ready | BootFailed | Stacks | Draining | Drained | Retire | Post
 MasterToWatcher = Watch
 WatcherToMaster = Watching | Changed
+MasterToChooser = LoadStrategy | Choose
+ChooserToMaster = StrategyLoaded | StrategyRefused | Chosen

@@ -21,6 +21,8 @@ from prefork.core.states import ServiceState, WorkerState
 from prefork.errors import AppError, PreforkError
 from prefork.ipc import messages as say
 from prefork.master.children import Children
+from prefork.master.choosing import Choosing
+from prefork.master.handing import Handing
 from prefork.master.hearing import Ear
 from prefork.master.performing import Performer
 from prefork.master.policy import policy_of
@@ -68,12 +70,14 @@ class Master:
         self._ear = Ear(
             provision.config, self._children, scoreboard, self._posting, lambda: arbiter.fleet.was_ready
         )
+        self._handing = Handing(self._selector, scoreboard, self._find_state, Choosing(self._selector))
         self._performer = Performer(
             provision,
             provider,
             scoreboard,
             self._children,
             self._ear,
+            self._handing,
             is_known=lambda gen: gen in arbiter.fleet.gens,
             on_serving=lambda: on_serving(self),
             head_start=head_start,
@@ -136,7 +140,12 @@ class Master:
         deadline = self.arbiter.next_deadline()
         next_ones = [
             each
-            for each in (deadline, self._watching.deadline, self._posting.next_deadline())
+            for each in (
+                deadline,
+                self._watching.deadline,
+                self._posting.next_deadline(),
+                self._handing.next_deadline(),
+            )
             if each is not None
         ]
         timeout = max(0.0, min(next_ones) - clock.monotonic()) if next_ones else None
@@ -147,6 +156,7 @@ class Master:
             if mask & selectors.EVENT_READ:
                 yield from key.data()
         self._posting.deliver()
+        yield from self._handing.tend()
         if deadline is not None and clock.monotonic() >= deadline:
             yield on.Woke(
                 {
@@ -156,8 +166,11 @@ class Master:
             )
 
     def _is_ready(self, serial: int) -> bool:
+        return self._find_state(serial) is WorkerState.READY
+
+    def _find_state(self, serial: int) -> WorkerState | None:
         worker = self.arbiter.fleet.workers.get(serial)
-        return worker is not None and worker.state is WorkerState.READY
+        return None if worker is None else worker.state
 
     def _read_signals(self) -> Iterator[on.AnyEvent]:
         for number in self._inbox.take():

@@ -13,18 +13,22 @@ from collections.abc import Callable
 
 import msgspec
 
+from prefork.config.balance import SHARED
 from prefork.config.model import Config
 from prefork.core import actions as do
 from prefork.core import events as on
 from prefork.errors import PreforkError
 from prefork.ipc import messages as say
+from prefork.ipc.codec import encode
 from prefork.master.children import Children, WorkerHandle, ZygoteHandle
+from prefork.master.handing import Handing
 from prefork.master.hearing import Ear
 from prefork.master.ledger import Ledger
 from prefork.master.provisions import LogFile, Provider, Provision
 from prefork.system import processes, signals
 from prefork.system.certificates import Credentials, seal
 from prefork.system.channel import open_pair
+from prefork.system.handover import open_handover
 from prefork.system.scoreboard import Scoreboard
 from prefork.system.spawning import Spawned, spawn_zygote
 
@@ -45,6 +49,7 @@ class Performer:
         scoreboard: Scoreboard,
         children: Children,
         ear: Ear,
+        handing: Handing,
         *,
         is_known: Callable[[int], bool],
         on_serving: Callable[[], None],
@@ -66,10 +71,14 @@ class Performer:
         self._scoreboard = scoreboard
         self._children = children
         self._ear = ear
+        self._handing = handing
+        self._newest_listener: dict[int, int] = {}
+        """Of each generation, when it was started."""
         self._is_known = is_known
         self._on_serving = on_serving
         self._head_start = head_start
         self._python = python
+        handing.listen(provision.listeners)
 
     def perform(self, action: do.Action) -> None:
         match action:
@@ -84,10 +93,7 @@ class Performer:
             case do.ForkWorker():
                 self._fork_worker(action)
             case do.DrainWorker():
-                self._children.send(
-                    self._children.workers[action.serial],
-                    say.Drain(action.reason, action.graceful_s, action.last),
-                )
+                self._drain_worker(action)
             case do.QuitWorker():
                 self._children.send(self._children.workers[action.serial], say.Quit())
             case do.DumpStacks():
@@ -97,12 +103,11 @@ class Performer:
             case do.KillWorker():
                 self._kill_worker(self._children.workers[action.serial], action.why)
             case do.ForgetWorker():
-                if action.serial in self._children.workers:
-                    self.ledger.close_row(self._children.workers[action.serial].row)
-                self._children.drop_worker(action.serial)
+                self._forget_worker(action.serial)
             case do.AdoptConfiguration():
                 self._adopt(action.gen)
             case do.CloseListeners():
+                self._handing.finish()
                 self._provider.close_listeners()
             case do.Report():
                 logger.log(LEVELS[action.level], action.event, extra=action.fields)
@@ -111,6 +116,8 @@ class Performer:
                 if action.event == "serving":
                     self._on_serving()
             case do.Exit():
+                self._handing.close()
+                self._handing.choosing.end()
                 self.exit = action
             case _:
                 raise AssertionError(f"unknown action {action!r}")
@@ -157,6 +164,7 @@ class Performer:
 
     def _adopt(self, gen: int) -> None:
         before, self.provision, self._rolling = self.provision, self._provisions[gen], None
+        self._handing.choosing.serve(self.provision.config, is_new=False)
         self._provider.put_in_force(self.provision, before)
         self._close_unused()
 
@@ -164,7 +172,9 @@ class Performer:
         return [each for each in (self.provision, self._rolling, self._next) if each is not None]
 
     def _close_unused(self) -> None:
-        for number, name in self._provider.retain(self._needed()).items():
+        needed = self._needed()
+        self._handing.listen({n: listener for each in needed for n, listener in each.listeners.items()})
+        for number, name in self._provider.retain(needed).items():
             logger.info("not listening any more", extra={"address": name})
             for child in self._children.all():
                 self._children.send(child, say.Unlisten(number))
@@ -175,6 +185,8 @@ class Performer:
             self._rolling, self._next = self._next, None
             self._provisions[gen] = self._rolling or self.provision
         provision = self._provisions[gen]
+        self._handing.choosing.serve(provision.config, is_new=gen not in self._newest_listener)
+        self._newest_listener.setdefault(gen, self._provider.last_number)
         spawned, self._head_start = self._head_start, None
         try:
             spawned = spawn_zygote(self._python) if spawned is None else spawned.take()
@@ -212,16 +224,43 @@ class Performer:
 
     def _fork_worker(self, action: do.ForkWorker) -> None:
         self.ledger.open_row(action.row)
+        config = self._provisions[action.gen].config
+        outlet = None
         try:
+            outlet = None if config.balance == SHARED else open_handover()
             channel, theirs = open_pair()
             with theirs:
+                if outlet is not None:  # first: once its fork is asked for, nothing may fail any more
+                    channel.send(encode(say.HandOver()), outlet.theirs.fileno())
                 fork = say.Fork(action.serial, action.slot, action.row, action.count)
                 self._children.send(self._children.zygotes[action.gen], fork, theirs.fileno())
         except OSError as error:  # no descriptor left
+            if outlet is not None:
+                outlet.close()
             self.echoes.append(on.ForkRefused(action.serial, f"no channel for it: {error.strerror}"))
             return
         worker = WorkerHandle(action.serial, action.slot, action.gen, action.row, channel)
         self._children.add_worker(worker, lambda: self._ear.read_worker(worker))
+        if outlet is not None:
+            self._handing.seat(
+                *(action.serial, action.slot, action.gen, action.row),
+                newest_listener=self._newest_listener[action.gen],
+                balance=config.balance,
+                limit=config.limit_concurrency,
+                outlet=outlet,
+            )
+
+    def _drain_worker(self, action: do.DrainWorker) -> None:
+        if action.last:
+            self._handing.finish()
+        drain = say.Drain(action.reason, action.graceful_s, action.last)
+        self._children.send(self._children.workers[action.serial], drain)
+
+    def _forget_worker(self, serial: int) -> None:
+        self._handing.unseat(serial)  # which reads its row for the last time
+        if serial in self._children.workers:
+            self.ledger.close_row(self._children.workers[serial].row)
+        self._children.drop_worker(serial)
 
     def _kill_worker(self, worker: WorkerHandle, why: str) -> None:
         extra = {"slot": worker.slot, "gen": worker.gen, "pid": worker.pid, "why": why}

@@ -83,7 +83,8 @@ class Provider:
     def __init__(self) -> None:
         self._listeners: dict[int, Listener] = {}
         self._logs: list[LogFile] = []
-        self._last_number = 0
+        self.last_number = 0
+        """The newest listener's."""
 
     def provide(self, config: Config) -> Provision:
         """Everything for this configuration, or nothing. Raises `PreforkError`, as the start does."""
@@ -134,7 +135,7 @@ class Provider:
                 made = bind_listener(
                     address, backlog=config.backlog, socket_mode=config.socket_mode, owner=owner
                 )
-                self._last_number = number = self._last_number + 1
+                self.last_number = number = self.last_number + 1
                 self._listeners[number] = made
             found[number] = self._listeners[number]
         return found

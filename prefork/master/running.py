@@ -17,6 +17,7 @@ from prefork.config.model import Config
 from prefork.core.arbiter import Arbiter
 from prefork.errors import EXIT_APP, AppError
 from prefork.master.banner import show_banner
+from prefork.master.choosing import check_strategy
 from prefork.master.loop import Master
 from prefork.master.policy import policy_of
 from prefork.master.provisions import Provider, Provision, check, read_certificates
@@ -34,6 +35,7 @@ def run_master(config: Config, reread: Callable[[], Config], head_start: Spawned
     `head_start` is an interpreter started beforehand; it becomes the first zygote.
     """
     check(config)
+    check_strategy(config)
     with ExitStack() as undo:
         provider = Provider()
         undo.callback(provider.close_listeners)

@@ -61,6 +61,15 @@ def load_app(
     return LoadedApp(app, settled, f"{wanted.module}:{name}{called}", _find_file(module))
 
 
+def load_function(target: str, app_dir: str = ".") -> Callable[..., object]:
+    """Import `module:function`, as an app is imported. Raises `AppError`."""
+    wanted = _parse_target(target, _make_absolute(app_dir))
+    found = _get_attribute(_import_module(wanted), wanted, wanted.attribute or "")
+    if not callable(found):
+        raise AppError(f"{target} is {name_type(found)}: it cannot be called")
+    return cast("Callable[..., object]", found)
+
+
 @dataclass(frozen=True, slots=True)
 class _Target:
     place: str

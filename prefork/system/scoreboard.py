@@ -11,8 +11,8 @@ The first line is written when something happens, and is true also of a worker t
     3 requests      answered since the worker started (HTTP: as of the last beat)
     4 opening       accepted, and not a connection yet
     5 accepted      since the worker started
-    6 in_rotation   1 while it takes connections off the listeners
-    7               not used yet
+    6 in_rotation   1 while it takes connections
+    7 taken         of those that the master handed over: as many are counted in `connections`, or have been
 
 The rest is what the worker counts in its own memory, where that costs a fraction, and copies here at each beat and
 before it ends; of a worker that was killed it lacks what happened since the last beat:
@@ -41,7 +41,7 @@ from prefork.core.figures import BUCKETS, CLASSES, Record
 ROWS = 1024
 ROW_NUMBERS = 64
 ROW_BYTES = ROW_NUMBERS * 8
-TICK, CONNECTIONS, IN_FLIGHT, REQUESTS, OPENING, ACCEPTED, IN_ROTATION = range(7)
+TICK, CONNECTIONS, IN_FLIGHT, REQUESTS, OPENING, ACCEPTED, IN_ROTATION, TAKEN = range(8)
 STATUSES, BYTES_IN, BYTES_OUT, BUSY_NS, LAG_NS, SHED = 8, 13, 14, 15, 16, 17
 LATENCY = 32
 

@@ -41,8 +41,12 @@ class Acceptor:
         service: Service,
         listener_fds: Mapping[int, int],
         herding: Herding | None = None,
+        *,
+        polls: bool = True,
     ) -> None:
+        """`polls`: else the master accepts, and only what nobody else would take is taken off the listeners."""
         self._loop = loop
+        self._polls = polls
         self._open_connection = service.open_connection
         if herding is not None:
             self._open_connection = self._open_counted
@@ -129,7 +133,7 @@ class Acceptor:
 
     def _poll(self) -> None:
         self._aside = None
-        for sock in self._listeners.values():
+        for sock in self._listeners.values() if self._polls else ():
             self._loop.add_reader(sock.fileno(), self._wake, sock)
 
     def _look_away(self) -> None:
@@ -164,14 +168,18 @@ class Acceptor:
         except OSError as error:
             self._hold_off(error)
             return False
-        sock = socket.socket(*self._kinds[listener], fileno=fd)
+        self.admit(socket.socket(*self._kinds[listener], fileno=fd))
+        return True
+
+    def admit(self, sock: socket.socket) -> asyncio.Task[None]:
+        """Connect this socket, accepted here or by the master; the task ends when it is open, or cannot be."""
         sock.setblocking(False)
         task = self._loop.create_task(self._connect(sock))
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
         if self._herding is not None:
             self._herding.note_accepted()
-        return True
+        return task
 
     async def _connect(self, sock: socket.socket) -> None:
         try:

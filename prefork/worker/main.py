@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
 import prefork
+from prefork.config.balance import SHARED
 from prefork.config.model import Config, Interface, LoopChoice
 from prefork.errors import EXIT_APP, EXIT_OK, AppError, ProtocolError
 from prefork.identity import Worker
@@ -44,6 +45,7 @@ from prefork.worker.talking import Talker
 
 if TYPE_CHECKING:
     from prefork.serve.tls_facts import Tls
+    from prefork.worker.taking import Taker
 
 logger = logging.getLogger("prefork.worker")
 
@@ -196,6 +198,7 @@ class Life:
         self._channel = channel
         self._born = born
         self._reader = read_from_master_as_worker()
+        config = errand.boot.config
         board = Scoreboard(errand.inherited.scoreboard_fd)
         self._row = row = board.row(errand.fork.row)
         self._service.count_in(row[CONNECTIONS : REQUESTS + 1])
@@ -203,8 +206,15 @@ class Life:
         if self._access is not None:
             self._service.log_access(self._access.log)
         self._publisher = Publisher(row, self._service.counters)
-        self._herding = Herding(board, errand.fork.row, errand.boot.config.limit_concurrency)
-        self._acceptor = Acceptor(self._loop, self._service, errand.inherited.listener_fds, self._herding)
+        self._herding = Herding(board, errand.fork.row, config.limit_concurrency)
+        self._acceptor = Acceptor(
+            *(self._loop, self._service, errand.inherited.listener_fds, self._herding),
+            polls=config.balance == SHARED,
+        )
+        self._sheds = config.balance in {SHARED, "round-robin", "least-connections"}
+        """Who is asked to leave comes to another worker; by another strategy it may come straight back."""
+        self._taker: Taker | None = None
+        """If the master accepts."""
         self._heart = Heart(self._loop, row, self._look_around)
         self._orders: asyncio.Queue[say.Drain | say.Quit] = asyncio.Queue()
         self._talker = Talker(self._loop, channel, self.who())
@@ -254,8 +264,8 @@ class Life:
             self._access.log.close()
 
     def list_listeners(self) -> list[int]:
-        """The descriptors of the listeners that we have open."""
-        return self._acceptor.list_fds()
+        """The descriptors of the listeners that we have open, and of what comes from the master's."""
+        return [*self._acceptor.list_fds(), *([self._taker.fileno()] if self._taker else [])]
 
     def time_left(self) -> float:
         """Seconds until this process shall have ended; never none at all."""
@@ -265,6 +275,8 @@ class Life:
         """End as ordered; a second order while draining (the stop of the whole service, or a quick one) counts."""
         has_drained = isinstance(order, say.Drain) and await self._drain(order)
         self._acceptor.close()
+        if self._taker is not None:
+            self._taker.close()
         if isinstance(order, say.Quit):
             self._hurry("quick stop")
         lost = 0 if has_drained else self._service.cut()
@@ -285,6 +297,8 @@ class Life:
         """Answer what is open. False if that did not end in time, or a quick stop came between."""
         loop = self._loop
         show_state(self._errand, "draining")
+        if self._taker is not None:
+            self._taker.take_all()
         if order.last:
             self._acceptor.finish()
         else:
@@ -307,6 +321,8 @@ class Life:
             if isinstance(newer, say.Quit):
                 self._hurry("quick stop")
                 break
+            if self._taker is not None:
+                self._taker.take_all()
             if newer.last:
                 self._acceptor.finish()
             deadline = min(deadline, self._say_farewell(newer))
@@ -333,7 +349,8 @@ class Life:
         self._farewell.begin(app_side.hooks, reason, now + QUICK_HOOKS_S)
 
     def _look_around(self) -> None:
-        self._row[SHED] = self._service.ask_to_leave(self._herding.count_surplus())
+        surplus = self._herding.count_surplus() if self._sheds else 0
+        self._row[SHED] = self._service.ask_to_leave(surplus)
         self._publisher.publish()
         self._talker.flush()
         self._recycling.check()
@@ -357,6 +374,11 @@ class Life:
                     self._errand.inherited.reopen(message.what, fd)
                     if self._access is not None:
                         self._access.writer.look_again()
+            elif isinstance(message, say.HandOver):
+                from prefork.worker.taking import Taker  # noqa: PLC0415 only where the master accepts
+
+                fd = self._channel.take_promised_fd()
+                self._taker = Taker(self._loop, self._acceptor, self._row, fd)
             elif isinstance(message, say.Unlisten):
                 self._acceptor.unlisten(message.number)
             elif isinstance(message, say.Deliver):

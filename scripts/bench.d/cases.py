@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import accepting
 import latency
 import reloading
 import respawn
@@ -12,6 +13,7 @@ from case import Case
 
 GROUPS = {
     "http": (*throughput.CASES, *latency.CASES),
+    "accept": accepting.CASES,
     "life": (*resting.CASES, *respawn.CASES, *reloading.CASES),
     "spread": spreading.CASES,
 }

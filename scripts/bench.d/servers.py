@@ -44,11 +44,18 @@ class Server:
     """Name -> text of what must be in that folder."""
     keeps_alive: bool = True
     """Does it answer more than one request on a connection?"""
+    balances: bool = False
+    """Does its master hand out the connections?"""
 
 
 def prefork(task: Task) -> list[str]:
     options = ["-b", f"127.0.0.1:{task.port}", "-w", str(task.workers), "--log-level", task.log_level]
     return [str(task.bin / "prefork"), task.app, *options]
+
+
+def balanced(by: str) -> Server:
+    """prefork, its master accepting."""
+    return Server(f"prefork {by}", "prefork", lambda task: [*prefork(task), "--balance", by], balances=True)
 
 
 def uvicorn(task: Task) -> list[str]:

@@ -71,7 +71,7 @@ def test_every_option_is_explained_in_a_group_of_the_help() -> None:
     [
         # Users touch these names: a change of any is a change of the interface.
         "bind host port uds fd workers instances threads interface worker-class factory app-dir pythonpath chdir",
-        "env env-file loop preload timeout boot-timeout graceful-timeout timeout-graceful-shutdown keep-alive",
+        "env env-file loop balance preload timeout boot-timeout graceful-timeout timeout-graceful-shutdown keep-alive",
         "timeout-keep-alive kill-timeout listen-timeout header-timeout min-uptime max-restarts backlog socket-mode",
         "limit-request-line limit-request-fields limit-request-field-size limit-request-body root-path",
         "server-header date-header log-level log-format log-file error-logfile errorlog name pid user group umask",

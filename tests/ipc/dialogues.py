@@ -11,6 +11,8 @@ from prefork.config.model import Config
 from prefork.ipc import messages as say
 from prefork.ipc.codec import (
     Reader,
+    read_from_chooser,
+    read_from_master_as_chooser,
     read_from_master_as_watcher,
     read_from_master_as_worker,
     read_from_master_as_zygote,
@@ -95,6 +97,7 @@ DIALOGUES = [
             say.ReopenLog(),
             say.ReopenLog("access-log"),
             say.Unlisten(7),
+            say.HandOver(),
             say.Deliver(3, msgspec.Raw(b'{"a":[1,"\\n"]}')),
         ],
     ),
@@ -117,6 +120,25 @@ DIALOGUES = [
             say.Watching("polling", NASTY, 10_000),
             say.Watching("watchfiles", "", 0),
             say.Changed((NASTY, "main.py"), 50),
+        ],
+    ),
+    Dialogue(
+        "master to chooser",
+        read_from_master_as_chooser,
+        say.MasterToChooser,
+        [
+            say.LoadStrategy("shop.balance:choose", "shop", ".", "/srv/shop", "nobody", None),
+            say.Choose(7, ((0, 12, 3, 1, 99), (1, 4, 0, 0, 0)), ("192.0.2.7", "", "2001:db8::1")),
+        ],
+    ),
+    Dialogue(
+        "chooser to master",
+        read_from_chooser,
+        say.ChooserToMaster,
+        [
+            say.StrategyLoaded(),
+            say.StrategyRefused(NASTY, (NASTY,), NASTY),
+            say.Chosen(7, (12, None, 4), NASTY),
         ],
     ),
     Dialogue(
