@@ -168,7 +168,7 @@ def test_fastapi_websockets(start: Start) -> None:
     with pytest.raises(InvalidStatus) as denied, connect(url):
         pass
     assert denied.value.response.status_code == 403
-    with pytest.raises(InvalidStatus), connect(url.replace("5", "five")):
+    with pytest.raises(InvalidStatus), connect(url.replace("/5/", "/five/")):
         pass
     with connect(f"{url}?token=me") as client:
         assert json.loads(client.recv(timeout=10)) == {"item": 5, "name": "me"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import selectors
 import signal
@@ -9,12 +10,14 @@ import socket
 import threading
 import time
 from contextlib import closing, suppress
+from pathlib import Path
 
 import psutil
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import ClientConnection, connect
 
+from tests.certificates import make_client_context, write_files
 from tests.integration.conftest import Start
 from tests.integration.running import Running, wait_until
 from tests.integration.test_draining import Way, drain
@@ -107,6 +110,12 @@ def test_reloads_send_talking_clients_away_with_1012_and_lose_no_message(start: 
     running = start("sockets:app", "--workers", "2", "--loop", loop, *AT_ONCE)
     talkers = [Talker(running, f"t{number}") for number in range(6)]
     for number in range(1, 4):
+        # Whoever has not connected yet would come to a new worker, and never be sent away.
+        echoed = [talker.echoed for talker in talkers]
+        wait_until(
+            lambda: all(talker.echoed > was for talker, was in zip(talkers, echoed, strict=True)),  # noqa: B023 at once
+            "every client's talk",
+        )
         before = [talker.returns for talker in talkers]
         running.signal(signal.SIGHUP)
         running.wait_for_record("reloaded", count=number)
@@ -282,3 +291,24 @@ def test_an_admin_who_quits_leaves_no_socket_hanging(start: Start) -> None:
     assert running.wait_exit(3.0) == 0
     with suppress(ConnectionClosed):
         client.close()
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+@pytest.mark.parametrize("balance", ["shared", "round-robin"])
+def test_over_tls_behind_a_proxy_it_is_one_line_with_its_client_and_its_id(
+    start: Start, tmp_path: Path, loop: str, balance: str
+) -> None:
+    files, log = write_files(tmp_path), tmp_path / "access.log"
+    options = ("--certfile", str(files.both), "--request-id", "--access-log", str(log))
+    style = "%(h)s %(m)s %(U)s %(s)s %(id)s"
+    running = start("sockets", *options, "--access-log-format", style, "--loop", loop, "--balance", balance)
+    url = f"wss://127.0.0.1:{running.port}/whose"
+    with connect(
+        url, ssl=make_client_context(), additional_headers={"X-Forwarded-For": "192.0.2.9"}
+    ) as client:
+        assert json.loads(client.recv(timeout=DEADLINE_S)) == ["wss", ["192.0.2.9", 0], True]
+        assert wait_closed(client) == (1000, "")
+        assert client.response is not None
+        request_id = client.response.headers["X-Request-ID"]
+    assert running.stop() == 0
+    assert log.read_text() == f"192.0.2.9 GET /whose 101 {request_id}\n"

@@ -1,5 +1,6 @@
-"""Echoes over WebSocket, each message behind the pid, and writes down what came in `received.txt`; `/` is plain."""
+"""Echoes over WebSocket, each message behind the pid, and writes down what came in `received.txt`; `/whose` says whose it is."""
 
+import json
 import os
 
 PID = os.getpid
@@ -11,6 +12,12 @@ async def app(scope, receive, send):
         await send({"type": "http.response.body", "body": b"%d" % PID()})
         return
     if scope["type"] != "websocket":
+        return
+    if scope["path"] == "/whose":
+        await receive()
+        await send({"type": "websocket.accept"})
+        said = [scope["scheme"], scope["client"], "tls" in scope["extensions"]]
+        await send({"type": "websocket.send", "text": json.dumps(said)})
         return
     note = os.open("received.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     try:
