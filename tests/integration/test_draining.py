@@ -415,7 +415,7 @@ def send_expecting(client: Connection) -> None:
 
 
 def drain(running: Running, way: Way) -> set[int]:
-    """Ask for it, and wait until those concerned drain; returns their pids."""
+    """Ask for it, and wait until those concerned drain, or have done so; returns their pids."""
     workers = running.workers
     match way:
         case "reload":
@@ -432,7 +432,10 @@ def drain(running: Running, way: Way) -> set[int]:
 
     def look() -> set[int]:
         draining = {worker.pid for worker in running.find_role("worker", "draining")}
-        return draining if len(draining) == count else set()
+        alive = {worker.pid for worker in running.find_role("worker")}
+        # The first may have ended before the last begins.
+        drained = {worker.pid for worker in workers if worker.pid in draining or worker.pid not in alive}
+        return drained if len(drained) == count else set()
 
     return wait_until(look, f"{count} draining workers")
 

@@ -1,4 +1,4 @@
-"""Echoes over WebSocket, each message behind the pid, and writes down what came in `received.txt`; `/whose` says whose it is."""
+"""Echoes over WebSocket, each message behind the pid, and notes it in `received.txt`; `/whose` says whose it is."""
 
 import json
 import os
