@@ -56,7 +56,7 @@ QUICK_STOP_S = 1.25
 """From an order to quit to the exit: less than the master's patience with it."""
 QUICK_HOOKS_S = 0.5
 """How much of that the app's shutdown hooks may take."""
-HEAR_EVERY_S = 0.001
+HEAR_EVERY_S = 0.005
 """How often a loop that calls of the app's hold, one after the other, listens in between: it costs a system call."""
 LAST_S = 0.1
 """For a step of the end that no time was left for."""
