@@ -280,7 +280,11 @@ class AsgiExchange(Exchange):
                 raise RuntimeError(f"unexpected ASGI message {kind!r}: the response has started")
             self.set_head(self._service.heads.render(message["status"], message.get("headers", ())))
             self._is_plain = (
-                not self._flags and not self._no_body and self.keep_alive and self.version == "1.1"
+                not self._flags
+                and not self._no_body
+                and self.keep_alive
+                and self.version == "1.1"
+                and not self.expects_continue
             )
             if message.get("trailers"):
                 self.trailers = TrailerSection()

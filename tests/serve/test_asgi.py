@@ -249,10 +249,11 @@ def test_reading_pauses_while_requests_wait(loop: str) -> None:
             assert client.read_response().status == 200
 
 
-def test_continue_is_sent_only_when_the_app_reads(loop: str) -> None:
+@pytest.mark.parametrize("says_length", [True, False])
+def test_continue_is_sent_only_when_the_app_reads(loop: str, says_length: bool) -> None:
     async def app(scope: Scope, receive: Any, send: Any) -> None:
         body = await read_body(receive) if scope["path"] == "/read" else b"unread"
-        await start(send)
+        await start(send, *([(b"content-length", b"%d" % len(body))] if says_length else []))
         await say(send, body)
 
     head = b" HTTP/1.1\r\n" + HOST + b"Expect: 100-continue\r\nContent-Length: 4\r\n\r\n"
