@@ -176,7 +176,16 @@ class Exchange:
                 else:
                     raise ValueError(f"Content-Length is {length}, the body has {size} bytes")
                 self.phase = _DONE
-                self.emit(head + self._make_tail() + body)
+                if (
+                    self._flags
+                    or not self.keep_alive
+                    or self.expects_continue
+                    or self.version != "1.1"
+                    or self.connection.service.says_close
+                ):
+                    self.emit(head + self._make_tail() + body)
+                else:  # nearly every response: the connection goes on, and there is nothing to ask for that
+                    self.emit(head + self.clock.tail + body)
                 return
             if not last and 0 < size <= JOIN_BYTES and size <= self._length and not self._no_body:
                 self._left = self._length - size

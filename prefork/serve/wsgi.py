@@ -64,7 +64,7 @@ class WsgiService(HttpService):
         return super().is_busy() or self.running > 0
 
     def end_call(self) -> None:
-        """A call of the app has ended."""
+        """A call of the app in a thread has ended."""
         self.running -= 1
         if self._drained:
             self.tell_drained()
@@ -80,10 +80,13 @@ class WsgiService(HttpService):
             self._waiting.append(exchange)
 
     def leave_lane(self) -> None:
-        """The one in the lane is done; the next one's turn comes with the loop's next round."""
+        """The call of the one in the lane has ended; the next one's turn comes with the loop's next round."""
         self._lane = None
+        self.running -= 1
         if self._waiting:
             self.loop.call_soon(self._run_next, context=self.context)
+        if self._drained:
+            self.tell_drained()
 
     def _run_next(self) -> None:
         if self._lane is None and self._waiting:

@@ -90,7 +90,7 @@ class WsgiExchange(Exchange):
             path = path[len(root) :]
         environ["REQUEST_METHOD"] = self.method
         environ["PATH_INFO"] = path
-        environ["QUERY_STRING"] = query.decode("latin-1")
+        environ["QUERY_STRING"] = query.decode("latin-1") if query else ""
         environ["SERVER_PROTOCOL"] = "HTTP/1.1" if self.version == "1.1" else "HTTP/1.0"
         self.service.field_keys.add_fields(environ, self.headers)
         if self._spool is None:

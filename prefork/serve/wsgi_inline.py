@@ -177,11 +177,10 @@ class InlineExchange(WsgiExchange):
         self._file = None
         if result is not None and type(result) is not list:
             close_result(result)
-        self.close_input()
+        if self._spool is not None:
+            self.close_input()
         self._context = None
-        service = self.service
-        service.leave_lane()
-        service.end_call()
+        self.service.leave_lane()
         if (
             self.phase is _DONE
             and not self.gone
