@@ -7,7 +7,6 @@ import os
 import pwd
 import re
 import signal
-import subprocess
 from collections import Counter
 from pathlib import Path
 
@@ -199,10 +198,6 @@ def test_standard_output_may_be_a_closed_pipe(start: Start, tmp_path: Path) -> N
     )
     wait_until(lambda: "serving" in running.log, "serving")
     for number in range(5):
-        done = subprocess.run(
-            ["curl", "-s", "--unix-socket", str(tmp_path / "s.sock"), f"http://x/{number}"],
-            capture_output=True,
-            check=True,
-        )
-        assert done.stdout == b"Hello, world!"
+        with Connection(str(tmp_path / "s.sock")) as connection:
+            assert connection.request(f"/{number}").body == b"Hello, world!"
     wait_until(lambda: "GET /0 " in (tmp_path / "first").read_text(), "the first line")

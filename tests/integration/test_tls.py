@@ -78,6 +78,7 @@ def test_https_is_spoken(start: Start, files: Files, app: str, loop: str) -> Non
     assert running.stop() == 0
 
 
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 @both_loops
 def test_stream_handlers_speak_tls_and_hear_the_end(start: Start, files: Files, loop: str) -> None:
     running = start("encrypted:stream", "--certfile", str(files.both), "--loop", loop)

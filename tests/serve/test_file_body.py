@@ -8,8 +8,6 @@ import io
 import logging
 import os
 import socket
-import ssl
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from typing import Any
 import pytest
 
 from prefork.serve.file_body import FileBody
+from tests.certificates import make_client_context, make_server_context
 from tests.serve.serving import GET, HOST, Client, Served, serving, wait_until
 
 pytestmark = [
@@ -293,33 +292,19 @@ def test_where_the_kernel_declines_blocks_are_written(
     assert len(calls) == 1
 
 
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("tls") / "test.pem"
-    make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=test"
-    subprocess.run(
-        [*make.split(), "-keyout", path.with_suffix(".key"), "-out", path], check=True, capture_output=True
-    )
-    return path
-
-
 @pytest.mark.parametrize("size", [10_000, 3_000_001, BIG])
-def test_over_tls_blocks_are_written(
-    interface: str, loop: str, path: Path, certificate: Path, size: int
-) -> None:
+def test_over_tls_blocks_are_written(interface: str, loop: str, path: Path, size: int) -> None:
     data = make_bytes(size)
     path.write_bytes(data)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, certificate.with_suffix(".key"))
+    context = make_server_context()
     ours, theirs = socket.socketpair()
     with serving(Files(path).app(interface), interface, loop) as served, theirs:
         connecting = asyncio.run_coroutine_threadsafe(
             served.loop.connect_accepted_socket(served.service.open_connection, ours, ssl=context),
             served.loop,
         )
-        trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        trusting = make_client_context()
         trusting.check_hostname = False
-        trusting.load_verify_locations(certificate)
         theirs.settimeout(10)
         client = Client(trusting.wrap_socket(theirs))
         connecting.result(10)
