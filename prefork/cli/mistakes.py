@@ -8,13 +8,28 @@ from prefork.config.nearest import find_nearest
 from prefork.config.values import quote
 from prefork.errors import PreforkError, UsageError
 
+ELSEWHERE = {
+    "capture-output": "leave it out: what the app prints goes where prefork's own output goes",
+    "daemon": "leave it out, and let systemd, a container or nohup keep it in the background",
+    "http": "leave it out: HTTP/1.1 is parsed by llhttp",
+    "lifespan": "leave it out: an app that speaks lifespan is heard, one that does not is served without",
+    "log-config": "log lines are set by --log-format, --log-level and --log-file",
+    "reload-delay": "leave it out: it reloads when files have been quiet for a moment",
+    "reuse-port": "leave it out: all workers share one listener, see --balance",
+    "worker-tmp-dir": "leave it out: workers beat in shared memory",
+    "ws": "leave it out: ASGI apps have WebSockets",
+    "wsgi": "leave it out: the interface is detected",
+}
+"""Flags of gunicorn's and uvicorn's that would mean nothing here."""
+
 
 def translate_mistake(mistake: click.ClickException) -> PreforkError:
     """The error to raise instead."""
     match mistake:
         case click.NoSuchOption():
-            near = find_nearest(mistake.option_name, _list_flags(mistake.ctx))
-            hint = f"did you mean {near}?" if near else "see prefork --help"
+            name = mistake.option_name.lstrip("-")
+            near = find_nearest(name, [flag.lstrip("-") for flag in _list_flags(mistake.ctx)])
+            hint = ELSEWHERE.get(name) or (f"did you mean --{near}?" if near else "see prefork --help")
             return UsageError(f"unknown option {_show(mistake.option_name)}", hint)
         case _:
             return UsageError(_lower(mistake.format_message()), "see prefork --help")

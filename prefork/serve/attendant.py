@@ -217,7 +217,7 @@ class ForwardedReader(AttendedReader):
 class AttendedConnection(HttpConnection):
     """Asks before a request is begun, tells when it has ended."""
 
-    __slots__ = ("_attendant", "_cells", "_limit", "_log", "_own_ends")
+    __slots__ = ("_attendant", "_broken", "_cells", "_limit", "_log", "_own_ends")
 
     _own_ends: Ends
 
@@ -227,6 +227,8 @@ class AttendedConnection(HttpConnection):
         self._limit = attendant.limit
         self._cells = service.cells
         self._log = attendant.access_log
+        self._broken: Exchange | None = None
+        """The one that a refusal answers, if it had begun."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -263,12 +265,15 @@ class AttendedConnection(HttpConnection):
     def _break_off(self, exchange: Exchange) -> None:
         if exchange.phase is Phase.BODY and not self.dropping:
             self._note(exchange, ABORTED)
+        self._broken = exchange
         super()._break_off(exchange)
 
     def _write_refusal(self, answer: bytes) -> None:
         super()._write_refusal(answer)
-        broken = self.reader.exchange
-        if broken is not None and not broken.body_complete:
+        broken, last = self._broken, self.reader.exchange
+        if broken is None and last is not None and not last.body_complete:
+            broken = last
+        if broken is not None:
             self._note(broken, CLOSED, answer)
         elif self._log is not None:
             head, _, body = answer.partition(b"\r\n\r\n")

@@ -74,6 +74,10 @@ def settle_interface(app: object, where: str, choice: InterfaceChoice) -> Interf
         _check_protocol(app, where)
     if choice == "auto" or (shape is Shape.FACTORY and choice != "protocol"):
         return _tell_interface(app, shape, where)
+    named = find_named_shape(app)
+    if named in INTERFACES and INTERFACES[named] != choice:
+        found = f"its parameters are those of {named.value}"
+        raise AppError(f"{where} is no {choice} app: {found}", "leave --interface out: it is detected")
     return choice
 
 

@@ -8,8 +8,18 @@ import pytest
 
 from tests.cli.program import Ended, run_program
 
+DAEMON = (
+    "error: unknown option --daemon\n"
+    "  leave it out, and let systemd, a container or nohup keep it in the background\n"
+)
 MISTAKES: list[tuple[tuple[str | bytes, ...], int, str]] = [
     (("--wrokers", "4", "main:app"), 2, "error: unknown option --wrokers\n  did you mean --workers?\n"),
+    (
+        ("main:app", "--log-config", "x"),
+        2,
+        "error: unknown option --log-config\n  log lines are set by --log-format, --log-level and --log-file\n",
+    ),
+    (("main:app", "--daemon"), 2, DAEMON),
     (("--xyzzy",), 2, "error: unknown option --xyzzy\n  see prefork --help\n"),
     (("run", "main:app", "more"), 2, "error: got unexpected extra argument (more)\n  see prefork --help\n"),
     (("main:app", "-w"), 2, "error: option '-w' requires an argument\n  see prefork --help\n"),

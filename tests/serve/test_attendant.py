@@ -215,6 +215,12 @@ def test_a_client_that_leaves_has_a_line_that_says_so(caplog: pytest.LogCaptureF
     assert "ERROR" not in caplog.text
 
 
+def test_a_request_that_takes_too_long_has_a_line_that_says_which() -> None:
+    with logging_service(forever, "asgi", request_timeout_s=0.2) as (served, lines):
+        assert served.ask(ask(b"/slow?q")).status == 504
+        assert lines.wait(1) == ['127.0.0.1 "GET /slow?q HTTP/1.1" 504 15 "-" - -']
+
+
 def test_idle_connections_have_no_line() -> None:
     with logging_service(Told("asgi").app, "asgi", keep_alive_s=0.1) as (served, lines):
         served.connect()

@@ -265,6 +265,22 @@ def test_a_chosen_interface_is_obeyed(app: object, choice: InterfaceChoice, inte
     ("app", "choice", "lines"),
     [
         (
+            asgi,
+            "wsgi",
+            [
+                "main:app is no wsgi app: its parameters are those of ASGI",
+                "leave --interface out: it is detected",
+            ],
+        ),
+        (
+            wsgi,
+            "asgi",
+            [
+                "main:app is no asgi app: its parameters are those of WSGI",
+                "leave --interface out: it is detected",
+            ],
+        ),
+        (
             catch_all,
             "auto",
             [
