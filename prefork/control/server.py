@@ -233,7 +233,11 @@ class Server:
     def _go_on(self, connection: Connection) -> None:
         """Fetch lines until there is none, or the client takes no more."""
         while connection.answers is not None and not connection.outbox:
-            answer = next(connection.answers, None)
+            try:
+                answer = next(connection.answers, None)
+            except Exception:  # an outer loop: whatever is wrong with an answer, the service goes on
+                logger.exception("an answer failed")
+                answer = Failed("the answer failed; the log of the service says why")
             connection.look_at = answer if isinstance(answer, float) else None
             if answer is None or isinstance(answer, float):
                 return

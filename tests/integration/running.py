@@ -112,7 +112,7 @@ class Running:
         self._known: dict[int, psutil.Process] = {}
         self._is_cleaned_up = False
         # Not in pytest's folder, whose path is longer than a socket's may be; and not where a developer's own are.
-        self.control = tempfile.mkdtemp(prefix="prefork-test-")
+        self.control = tempfile.mkdtemp(prefix="pf-test-")
         self._terminal: Terminal | None = None
         with ExitStack() as files:
             log: int | BinaryIO = files.enter_context(self.log_path.open("wb"))
