@@ -19,7 +19,12 @@ from tests.integration.load import Load
 from tests.integration.running import Running, wait_until
 
 EVEN = 1.15
-"""The busiest worker's connections, as a share of the mean."""
+"""The busiest worker's connections, as a share of the mean; one connection more than the mean is even in any case.
+
+Of 64 over 16 workers, 15 % would be exactly 4 each, and no gate can promise that: it steps aside for a lighter worker,
+and takes the connection if that one does not come within 8 ms. With other tests on the same two cores there is always
+one of 16 that waits longer than that for a processor, and no client shall wait for it.
+"""
 ROUNDS = 4
 """A machine that stands still for longer than the gate is patient makes a round uneven: one of so many has to be even.
 Without the gate, none is."""
@@ -75,13 +80,15 @@ def test_connections_are_spread_evenly_however_they_come(start: Start, workers: 
     running = start("whose:app", "--workers", str(workers), "--loop", loop)
     for bursts, one_by_one in (([64], False), ([400], True), ([50] * 20, False)):
         shares = []
+        mean = sum(bursts) / workers
+        even = max(EVEN, (mean + 1) / mean)
         for _ in range(ROUNDS):
             found = open_round(running, bursts, one_by_one=one_by_one)
             assert found.total() == sum(bursts)
-            shares.append(max(found.values()) / (sum(bursts) / workers))
-            if shares[-1] <= EVEN:
+            shares.append(max(found.values()) / mean)
+            if shares[-1] <= even:
                 break
-        assert min(shares) <= EVEN, (bursts[0], one_by_one, shares, found)
+        assert min(shares) <= even, (bursts[0], one_by_one, shares, found)
 
 
 @pytest.mark.parametrize("trouble", ["blocked", "stopped"])
@@ -156,7 +163,8 @@ def test_thousands_of_idle_connections_cost_little_and_keep_nobody_waiting(start
     with ExitStack() as opened:
         open_held(running, opened, 100, one_by_one=True)
         before = sum(worker.memory_info().rss for worker in running.workers)
-        open_held(running, opened, 4900, one_by_one=True)
+        for _ in range(49):
+            open_held(running, opened, 100, one_by_one=False)
         grown = sum(worker.memory_info().rss for worker in running.workers) - before
         asked = time.monotonic()
         with Connection(running.address) as newcomer:
