@@ -70,7 +70,13 @@ class Master:
         self._ear = Ear(
             provision.config, self._children, scoreboard, self._posting, lambda: arbiter.fleet.was_ready
         )
-        self._handing = Handing(self._selector, scoreboard, self._find_state, Choosing(self._selector))
+        self._handing = Handing(
+            self._selector,
+            scoreboard,
+            self._find_state,
+            Choosing(self._selector),
+            is_running=self._children.is_running,
+        )
         self._performer = Performer(
             provision,
             provider,

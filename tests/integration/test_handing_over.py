@@ -135,20 +135,6 @@ def test_a_stopped_workers_connections_are_answered_by_others_and_never_twice(st
     assert running.find_records("worker condemned") == []
 
 
-def test_a_blocked_worker_gets_nothing_new_and_the_others_answer(start: Start) -> None:
-    running = start("handed:app", "--workers", "4", "--balance", "round-robin")
-    with Connection(running.address) as blocked:
-        slot = blocked.request().body.decode()
-        blocked.send(b"GET /block?3 HTTP/1.1\r\nHost: test\r\n\r\n")
-        end = time.monotonic() + 2
-        while time.monotonic() < end:
-            began = time.monotonic()
-            assert ask(running.address) != slot
-            assert time.monotonic() - began < 1, "nobody waits for the blocked one"
-        assert blocked.read_response().status == 200
-    wait_until(lambda: ask(running.address) == slot, "an answer of the one that was blocked")
-
-
 def test_a_worker_that_never_acknowledges_is_replaced_and_its_connections_answered(start: Start) -> None:
     running = start("handed:app", "--workers", "2", "--balance", "round-robin", env={"HANDED": "mute"})
     with ExitStack() as opened:
