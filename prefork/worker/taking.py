@@ -59,10 +59,10 @@ class Taker:
                 os.close(fd)
             return True
         for fd in handed.fds:
-            self._acceptor.admit(socket.socket(fileno=fd)).add_done_callback(self._count)
+            self._acceptor.admit(socket.socket(fileno=fd), self._count)
         return True
 
-    def _count(self, _task: asyncio.Task[object]) -> None:
+    def _count(self) -> None:
         # Now it is among the open ones, or was, or never will be.
         self._row[TAKEN] += 1
 
