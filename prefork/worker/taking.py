@@ -59,7 +59,9 @@ class Taker:
                 os.close(fd)
             return True
         for fd in handed.fds:
-            self._acceptor.admit(socket.socket(fileno=fd), self._count)
+            # The family is asked of the kernel; the rest is known, and two system calls are saved.
+            sock = socket.socket(type=socket.SOCK_STREAM, proto=0, fileno=fd)
+            self._acceptor.admit(sock, self._count)
         return True
 
     def _count(self) -> None:
