@@ -76,7 +76,13 @@ class Master:
         self._ear = Ear(
             provision.config, self._children, scoreboard, self._posting, lambda: arbiter.fleet.was_ready
         )
-        self._handing = Handing(self._selector, scoreboard, self._find_state, Choosing(self._selector))
+        self._handing = Handing(
+            self._selector,
+            scoreboard,
+            self._find_state,
+            Choosing(self._selector),
+            is_running=self._children.is_running,
+        )
         self._performer = Performer(
             provision,
             provider,
@@ -216,11 +222,18 @@ class Master:
         self._watching.note_reading()
         try:
             config = self._reread()
+        except PreforkError as error:
+            yield refuse_reload(error)
+            return
+        yield from self._handing.choosing.load(config, lambda: self._reload(config))
+
+    def _reload(self, config: Config) -> Iterator[on.AnyEvent]:
+        if self.arbiter.state() is ServiceState.STOPPING:  # while its strategy was loaded
+            return
+        try:
             self._performer.prepare(config)
         except PreforkError as error:
-            hints = "\n".join(f"  {hint}" for hint in error.hints)
-            logger.error("reload refused: %s", error.message, extra={"detail": hints})  # noqa: TRY400 ours, no traceback
-            yield on.ReloadRefused(error.message)
+            yield refuse_reload(error)
             return
         if config.pid != self._pidfile:
             logger.warning("the pidfile stays until a restart", extra={"pid_file": self._pidfile or "none"})
@@ -235,3 +248,10 @@ class Master:
         if title != self._title:
             self._title = title
             titles.set_title(title)
+
+
+def refuse_reload(error: PreforkError) -> on.ReloadRefused:
+    """Say why it changes nothing."""
+    hints = "\n".join(f"  {hint}" for hint in error.hints)
+    logger.error("reload refused: %s", error.message, extra={"detail": hints})
+    return on.ReloadRefused(error.message)

@@ -177,7 +177,7 @@ class Performer:
 
     def _adopt(self, gen: int) -> None:
         before, self.provision, self._rolling = self.provision, self._provisions[gen], None
-        self._handing.choosing.serve(self.provision.config, is_new=False)
+        self._handing.choosing.adopt(is_new=self.provision is not before)
         self._handing.lobby.serve(self.provision.config)
         self._provider.put_in_force(self.provision, before)
         self._close_unused()
@@ -195,11 +195,13 @@ class Performer:
 
     def _start_zygote(self, gen: int) -> None:
         self._provisions = {known: kept for known, kept in self._provisions.items() if self._is_known(known)}
+        if not self._provisions:
+            self._handing.choosing.begin(self.provision.config)
         if gen not in self._provisions:
             self._rolling, self._next = self._next, None
             self._provisions[gen] = self._rolling or self.provision
+            self._handing.choosing.roll()
         provision = self._provisions[gen]
-        self._handing.choosing.serve(provision.config, is_new=gen not in self._newest_listener)
         self._handing.lobby.serve(provision.config)
         self._newest_listener.setdefault(gen, self._provider.last_number)
         spawned, self._head_start = self._head_start, None
