@@ -12,6 +12,8 @@ import selectors
 import signal
 from collections.abc import Callable, Iterator
 
+from msgspec.json import encode as encode_json
+
 from prefork.config.model import Config
 from prefork.control.status import ServiceStatus
 from prefork.core import actions as do
@@ -25,6 +27,7 @@ from prefork.master.children import Children
 from prefork.master.choosing import Choosing
 from prefork.master.handing import Handing
 from prefork.master.hearing import Ear
+from prefork.master.informing import Informing
 from prefork.master.performing import Performer
 from prefork.master.policy import policy_of
 from prefork.master.posting import Posting
@@ -97,6 +100,7 @@ class Master:
         )
         self._rotating = Rotating(self._performer.list_log_files, self._performer.reopen_log)
         self._watching = Watching(self._selector, self._read_configuration)
+        self._informing = Informing(self._selector, lambda: encode_json(self.report()), python)
         self._pidfile = provision.config.pid
         self._title = ""
 
@@ -129,12 +133,13 @@ class Master:
     def run(self) -> do.Exit:
         """Serve until stopped; returns how it ended."""
         self._decide(on.Start())
+        self._tend_helpers()
         while (end := self._performer.exit) is None:
             for event in self._wait_for_events():
                 self._decide(event)
-            self._tend_watcher()
-            self._rotating.tend(self.config)
+            self._tend_helpers()
         self._watching.end()
+        self._informing.end()
         self._inbox.close()
         self._selector.close()
         return end
@@ -149,7 +154,9 @@ class Master:
                 self._performer.perform(action)
         self._show_title()
 
-    def _tend_watcher(self) -> None:
+    def _tend_helpers(self) -> None:
+        self._informing.tend(self._performer.provision)
+        self._rotating.tend(self.config)
         # Not before the first worker is ready: what is edited until then has a newer time stamp than our start.
         is_serving = self.arbiter.fleet.was_ready and self.arbiter.state() is not ServiceState.STOPPING
         self._watching.tend(self.config, is_wanted=is_serving)
@@ -163,6 +170,7 @@ class Master:
             for each in (
                 deadline,
                 self._watching.deadline,
+                self._informing.deadline,
                 self._posting.next_deadline(),
                 self._handing.next_deadline(),
                 self._rotating.next_deadline(),
