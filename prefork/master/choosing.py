@@ -91,8 +91,8 @@ class Choosing:
 
     def load(self, config: Config, proceed: Proceed) -> Iterable[on.AnyEvent]:
         """For a reload: what `proceed` gives, at once or once the strategy that it needs is loaded. If it cannot be,
-        that is told, and nothing has changed; nor has it if `proceed` asks for no reload. The newest counts, should another
-        be loading.
+        that is told, and nothing has changed; nor has it if `proceed` asks for no reload. The newest counts, should
+        another be loading.
         """
         if self._loading is not None:
             self._dismiss(self._loading.chooser)
