@@ -41,4 +41,4 @@ def serve(start: Start, head_start: Spawned | None = None) -> int:
     from prefork.master.running import run_master  # noqa: PLC0415  # only now it is sure to be needed
 
     gc.enable()
-    return run_master(resolved.config, make_reread(start), head_start)
+    return run_master(resolved.config, make_reread(start.narrow(resolved.table)), head_start)

@@ -38,6 +38,8 @@ class Resolved(msgspec.Struct, frozen=True):
     """For each field of Config but what is derived: `flag --workers`, `prefork.toml`, `env PORT`, `default`, …"""
     notes: tuple[str, ...] = ()
     """What the user should hear of at the start, a line each."""
+    table: str = ""
+    """The `[app.NAME]` that it is of; empty: of the top of the file, or of none."""
 
 
 def find_chdir(layers: Sequence[Layer], directory: str) -> str:
