@@ -4,6 +4,7 @@ from __future__ import annotations
 
 COMMANDS = {
     "run": "run:make_run_command",
+    "start": "start:make_start_command",
     "check": "check:make_check_command",
     "config": "config_command:make_config_command",
     "version": "version:make_version_command",

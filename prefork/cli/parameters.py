@@ -23,8 +23,15 @@ READING_FLAGS = (CONFIG_FLAG, PROFILE_FLAG)
 class ServiceCommand(click.Command):
     """A command about one service: takes APP and every option, and explains them in groups."""
 
-    def __init__(self, name: str, *, extra: Sequence[click.Parameter] = (), **settings: Any) -> None:
-        app = click.Argument(["app"], required=False, metavar="[APP]")
+    def __init__(
+        self,
+        name: str,
+        *,
+        argument: click.Argument | None = None,
+        extra: Sequence[click.Parameter] = (),
+        **settings: Any,
+    ) -> None:
+        app = argument or click.Argument(["app"], required=False, metavar="[APP]")
         super().__init__(name, params=[app, *extra, *make_parameters()], **settings)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -52,6 +52,13 @@ class Start(msgspec.Struct, frozen=True):
     table: str | None = None
     """The `[app.NAME]` to serve; empty: none of them. None: what was typed decides, if it is the name of one."""
 
+    is_background: bool = False
+    """Without a terminal or a manager that reads standard error: the log is a file."""
+
+    def in_background(self) -> Start:
+        """The same for a background master."""
+        return msgspec.structs.replace(self, is_background=True)
+
     def narrow(self, table: str) -> Start:
         """The same for this `[app.NAME]`, whatever the file has at the next reading."""
         return msgspec.structs.replace(self, table=table)
@@ -102,6 +109,10 @@ def read_configuration(start: Start, find_app: FindApp | None = None) -> Resolve
     for path in resolved.config.reload_dir:
         _check_directory(path, "reload-dir")
     config = resolved.config
+    if start.is_background and config.log_file is None:
+        from prefork.cli.state import find_log  # noqa: PLC0415  # nobody else asks
+
+        config = msgspec.structs.replace(config, log_file=find_log(start.environ, config.name))
     if config.reload:  # nobody else asks
         config = msgspec.structs.replace(config, read_from=(*paths, *env_files))
     return msgspec.structs.replace(resolved, config=config, table=table)
