@@ -108,7 +108,7 @@ def read_configuration(start: Start, find_app: FindApp | None = None) -> Resolve
     _check_directory(resolved.config.chdir, "chdir")
     for path in resolved.config.reload_dir:
         _check_directory(path, "reload-dir")
-    config = resolved.config
+    config = msgspec.structs.replace(resolved.config, config_file=paths[-len(files)] if files else "")
     if start.is_background and config.log_file is None:
         from prefork.cli.state import find_log  # noqa: PLC0415  # nobody else asks
 
