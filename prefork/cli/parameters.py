@@ -11,13 +11,9 @@ from typing import Any
 
 import click
 
+from prefork.cli.cutting import CONFIG_FLAG, PROFILE_FLAG, READING_FLAGS
 from prefork.config import kinds
 from prefork.config.options import GROUPS, NAMES, OPTIONS, Name, Option, find_default
-
-CONFIG_FLAG = "config"
-PROFILE_FLAG = "profile"
-READING_FLAGS = (CONFIG_FLAG, PROFILE_FLAG)
-"""What says what to read, and is no option."""
 
 
 class ServiceCommand(click.Command):
