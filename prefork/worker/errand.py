@@ -10,6 +10,7 @@ from prefork.serve.app import LoadedApp
 
 if TYPE_CHECKING:
     from prefork.serve.tls_facts import Tls
+    from prefork.system.app_output import AppOutput
 
 
 class Inherited(NamedTuple):
@@ -24,6 +25,8 @@ class Inherited(NamedTuple):
     """None: there is none."""
     tls_fd: int | None = None
     """Memory with the certificates, until the zygote has made a context of them. None: no TLS."""
+    output: AppOutput | None = None
+    """What the app prints, if it goes to the log. No descriptor, and of this process only."""
 
     def all(self) -> list[int]:
         """Every one of them."""
@@ -35,6 +38,8 @@ class Inherited(NamedTuple):
         ours = self.log_fd if what == "log" else self.access_log_fd
         if ours is not None:
             os.dup2(fd, ours, inheritable=False)
+            if what == "log" and self.output is not None:
+                self.output.look_again()
         os.close(fd)
 
 
