@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from prefork.cli.parameters import ServiceCommand, pick_given
-from prefork.cli.reading import find_obvious_app, read_configuration, start_from_flags
+from prefork.cli.reading import find_obvious_app, read_configuration, split_start, start_from_flags
 from prefork.config.kinds import SECRET
 from prefork.config.options import OPTIONS, decides_field
 from prefork.config.resolving import Resolved
@@ -37,10 +37,15 @@ def print_config(*, app: str | None, as_json: bool, as_schema: bool, **parameter
 
         _print_json(make_schema())
         return 0
-    resolved = read_configuration(start_from_flags(app, pick_given(parameters)), _find_app_if_any)
+    start = start_from_flags(app, pick_given(parameters))
+    asked = {each.table: read_configuration(each, _find_app_if_any) for each in split_start(start)}
     if as_json:
-        _print_json(describe(resolved))
-    else:
+        described = {table: describe(resolved) for table, resolved in asked.items()}
+        _print_json(described if len(asked) > 1 else next(iter(described.values())))
+        return 0
+    for table, resolved in asked.items():
+        if len(asked) > 1:
+            print(f"[app.{table}]")
         for row in lay_out(list_rows(resolved)):
             print(row)
     return 0

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
+from prefork.cli.commands import NOT_SERVING
 from prefork.cli.complaints import print_error
 from prefork.errors import EXIT_FAILED, PreforkError
 from prefork.system import processes
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from prefork.system.spawning import Spawned
 
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
-NOT_SERVING = frozenset({"check", "config", "help", "version"})
 NOT_SERVING_FLAGS = frozenset({"--help", "-h", "--version"})
 
 

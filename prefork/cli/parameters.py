@@ -15,17 +15,27 @@ from prefork.config import kinds
 from prefork.config.options import GROUPS, NAMES, OPTIONS, Name, Option, find_default
 
 CONFIG_FLAG = "config"
+PROFILE_FLAG = "profile"
+READING_FLAGS = (CONFIG_FLAG, PROFILE_FLAG)
+"""What says what to read, and is no option."""
 
 
 class ServiceCommand(click.Command):
     """A command about one service: takes APP and every option, and explains them in groups."""
 
-    def __init__(self, name: str, *, extra: Sequence[click.Parameter] = (), **settings: Any) -> None:
-        app = click.Argument(["app"], required=False, metavar="[APP]")
+    def __init__(
+        self,
+        name: str,
+        *,
+        argument: click.Argument | None = None,
+        extra: Sequence[click.Parameter] = (),
+        **settings: Any,
+    ) -> None:
+        app = argument or click.Argument(["app"], required=False, metavar="[APP]")
         super().__init__(name, params=[app, *extra, *make_parameters()], **settings)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        table = {f"--{key}" for key in NAMES} | {f"--{CONFIG_FLAG}"}
+        table = {f"--{key}" for key in (*NAMES, *READING_FLAGS)}
         own = [
             record
             for parameter in self.get_params(ctx)
@@ -39,7 +49,7 @@ class ServiceCommand(click.Command):
 
 def make_parameters() -> list[click.Parameter]:
     """A click option for every name in the table, and `-c`."""
-    parameters: list[click.Parameter] = [_make_option(CONFIG_FLAG, "-c")]
+    parameters: list[click.Parameter] = [_make_option(CONFIG_FLAG, "-c"), _make_option(PROFILE_FLAG, "")]
     parameters += [_make_named(name) for name in NAMES.values() if not name.option.positional]
     return parameters
 
@@ -48,7 +58,7 @@ def pick_given(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The flags that were given, by key; click holds None or () for the others."""
     return {
         key: parameters[key.replace("-", "_")]
-        for key in (CONFIG_FLAG, *NAMES)
+        for key in (*READING_FLAGS, *NAMES)
         if parameters.get(key.replace("-", "_")) not in (None, ())
     }
 
@@ -63,6 +73,7 @@ def write_options(formatter: click.HelpFormatter) -> None:
         formatter.write_dl(
             [
                 ("-c, --config FILE", "TOML file to read; ./prefork.toml unless given."),
+                ("--profile NAME", "Let the keys of the file's [profile.NAME] win over its others."),
                 ("PREFORK_KEEP_ALIVE=5s", "Every option is also a variable …"),
                 ("keep-alive = 5", "… and a key of the file, or of [tool.prefork] in pyproject.toml."),
             ]

@@ -38,6 +38,8 @@ class Resolved(msgspec.Struct, frozen=True):
     """For each field of Config but what is derived: `flag --workers`, `prefork.toml`, `env PORT`, `default`, …"""
     notes: tuple[str, ...] = ()
     """What the user should hear of at the start, a line each."""
+    table: str = ""
+    """The `[app.NAME]` that it is of; empty: of the top of the file, or of none."""
 
 
 def find_chdir(layers: Sequence[Layer], directory: str) -> str:
@@ -89,7 +91,7 @@ def resolve(
     origin = {
         field: given[field].origin if field in given else "default" for field in config.__struct_fields__
     }
-    for derived in ("workers_why", "read_from"):
+    for derived in ("workers_why", "config_file", "read_from"):
         del origin[derived]
     return Resolved(config, origin, tuple(notes))
 

@@ -181,6 +181,7 @@ class Performer:
     def _adopt(self, gen: int) -> None:
         before, self.provision, self._rolling = self.provision, self._provisions[gen], None
         self._handing.choosing.serve(self.provision.config, is_new=False)
+        self._handing.lobby.serve(self.provision.config)
         self._provider.put_in_force(self.provision, before)
         self._close_unused()
 
@@ -202,6 +203,7 @@ class Performer:
             self._provisions[gen] = self._rolling or self.provision
         provision = self._provisions[gen]
         self._handing.choosing.serve(provision.config, is_new=gen not in self._newest_listener)
+        self._handing.lobby.serve(provision.config)
         self._newest_listener.setdefault(gen, self._provider.last_number)
         spawned, self._head_start = self._head_start, None
         try:

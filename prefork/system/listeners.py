@@ -129,7 +129,7 @@ def bind_listener(
             return _bind_unix(address, backlog, socket_mode, owner)
         return _bind_tcp(address, backlog)
     except OSError as error:
-        raise _explain(address, error) from error
+        raise explain_bind_error(address, error) from error
 
 
 def _adopt(address: Address, backlog: int) -> Listener:
@@ -224,10 +224,15 @@ def _clear_stale(path: str) -> None:
         probe.close()
 
 
-def _explain(address: Address, error: OSError) -> PreforkError:
+def explain_bind_error(address: Address, error: OSError) -> PreforkError:
+    """One error for an address that cannot be had, with who holds it where the system tells."""
     reason = (error.strerror or str(error)).lower()
     if error.errno == errno.EADDRINUSE:
-        holder = find_holder(address.port) if address.port else None
+        holder = (
+            _find_eldest("unix", lambda socket: str(socket.laddr) == address.path)
+            if address.kind == "unix"
+            else find_holder(address.port)
+        )
         by = f" by {holder}" if holder else ""
         return AddressInUseError(f"{address} is in use{by}", "stop it, or choose another address with --bind")
     if error.errno in (errno.EACCES, errno.EPERM):
