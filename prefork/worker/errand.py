@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from prefork.ipc.messages import Boot, Fork
 from prefork.serve.app import LoadedApp
+from prefork.system.logs import lead_elsewhere
 
 if TYPE_CHECKING:
     from prefork.serve.tls_facts import Tls
@@ -37,7 +38,7 @@ class Inherited(NamedTuple):
         """Have the descriptor of this log lead to where `fd` does, and close that one."""
         ours = self.log_fd if what == "log" else self.access_log_fd
         if ours is not None:
-            os.dup2(fd, ours, inheritable=False)
+            lead_elsewhere(ours, fd)
             if what == "log" and self.output is not None:
                 self.output.look_again()
         os.close(fd)

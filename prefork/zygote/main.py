@@ -158,7 +158,9 @@ def prepare_process(config: Config, log_fd: int | None) -> None:
 def take_output(config: Config, log_fd: int | None) -> AppOutput | None:
     """Have what the app prints go to the log, if it shall."""
     as_json = config.log_format == "json"
-    if config.capture_output is False or not (config.capture_output or as_json):
+    # In the background they are the log file already, and nobody would know who said what.
+    is_log_file = log_fd is not None and logs.is_same_file(logs.STDERR, log_fd)
+    if config.capture_output is False or not (config.capture_output or as_json or is_log_file):
         return None
     from prefork.system.app_output import AppOutput  # noqa: PLC0415  # only then
 
