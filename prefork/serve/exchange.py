@@ -18,6 +18,8 @@ from prefork.serve.clock import CLOSE_LINE, KEEP_ALIVE_LINE, Clock
 from prefork.serve.response import HAS_DATE, HAS_SERVER, NO_LENGTH, WANTS_CLOSE, Head, render_refusal
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from prefork.serve.ends import Ends
     from prefork.serve.http import HttpConnection
     from prefork.serve.whole_request import Block
@@ -139,6 +141,10 @@ class Exchange:
 
     def abandon(self) -> None:
         """The request has taken too long and `lose` comes next: end the app's work on it, where that can be done."""
+
+    def find_stack(self) -> list[FrameType]:
+        """Where the app is with this request, the innermost call last; empty if nobody can tell."""
+        return []
 
     def hang_up(self) -> None:
         """The client will send nothing more but may still read the answer."""

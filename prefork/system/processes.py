@@ -261,3 +261,14 @@ def give_back_memory() -> None:
 def get_pid() -> int:
     """Ours."""
     return os.getpid()
+
+
+def find_unit(pid: int) -> str:
+    """The systemd service that this process belongs to; empty if it is none's. See cgroups(7)."""
+    try:
+        with open(f"/proc/{pid}/cgroup") as file:
+            paths = [line.rstrip("\n").rpartition(":")[2] for line in file]
+    except OSError:
+        return ""
+    units = [name for path in paths for name in path.split("/") if name.endswith(".service")]
+    return units[-1] if units and not units[-1].startswith("user@") else ""
