@@ -11,6 +11,7 @@ import logging
 import selectors
 import signal
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from prefork.config.model import Config
 from prefork.core import actions as do
@@ -24,6 +25,7 @@ from prefork.master.children import Children
 from prefork.master.choosing import Choosing
 from prefork.master.handing import Handing
 from prefork.master.hearing import Ear
+from prefork.master.ledger import Ledger
 from prefork.master.performing import Performer
 from prefork.master.policy import policy_of
 from prefork.master.posting import Posting
@@ -33,6 +35,9 @@ from prefork.system import clock, processes, signals, titles
 from prefork.system.listeners import Listener
 from prefork.system.scoreboard import Scoreboard
 from prefork.system.spawning import Spawned
+
+if TYPE_CHECKING:  # few services have it
+    from prefork.master.notifying import Notifying
 
 logger = logging.getLogger("prefork.master")
 
@@ -58,6 +63,7 @@ class Master:
         on_serving: Callable[[Master], None],
         head_start: Spawned | None,
         python: str,
+        make_notifying: Callable[[Arbiter, Ledger], Notifying] | None = None,
     ) -> None:
         self.arbiter = arbiter
         self._scoreboard = scoreboard
@@ -84,6 +90,7 @@ class Master:
             python=python,
         )
         self._watching = Watching(self._selector, self._read_configuration)
+        self._notifying = make_notifying(arbiter, self._performer.ledger) if make_notifying else None
         self._pidfile = provision.config.pid
         self._title = ""
 
@@ -114,7 +121,11 @@ class Master:
             for event in self._wait_for_events():
                 self._decide(event)
             self._tend_watcher()
+            if self._notifying is not None and self._notifying.deadline <= clock.monotonic():
+                self._notifying.tend()
         self._watching.end()
+        if self._notifying is not None:
+            self._notifying.end()
         self._inbox.close()
         self._selector.close()
         return end
@@ -128,6 +139,8 @@ class Master:
             for action in sorted(actions, key=lambda action: isinstance(action, do.Report)):
                 self._performer.perform(action)
         self._show_title()
+        if self._notifying is not None:
+            self._notifying.tend()
 
     def _tend_watcher(self) -> None:
         # Not before the first worker is ready: what is edited until then has a newer time stamp than our start.
@@ -145,6 +158,7 @@ class Master:
                 self._watching.deadline,
                 self._posting.next_deadline(),
                 self._handing.next_deadline(),
+                None if self._notifying is None else self._notifying.deadline,
             )
             if each is not None
         ]
@@ -199,6 +213,8 @@ class Master:
             logger.warning("reload ignored", extra={"reason": "stopping"})
             return
         self._watching.note_reading()
+        if self._notifying is not None:
+            self._notifying.note_reload()
         try:
             config = self._reread()
             self._performer.prepare(config)

@@ -130,7 +130,7 @@ class Performer:
         self._next = self._provider.provide(config)
         for number, listener in self._next.listeners.items():
             if number not in known:
-                logger.info("listening", extra={"address": listener.name()})
+                logger.info("listening", extra=listener.describe())
         self._close_unused()
 
     def reopen_logs(self) -> None:

@@ -11,6 +11,8 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING
 
 import prefork
 from prefork.config.model import Config
@@ -18,12 +20,18 @@ from prefork.core.arbiter import Arbiter
 from prefork.errors import EXIT_APP, AppError
 from prefork.master.banner import show_banner
 from prefork.master.choosing import check_strategy
+from prefork.master.ledger import Ledger
 from prefork.master.loop import Master
 from prefork.master.policy import policy_of
 from prefork.master.provisions import Provider, Provision, check, read_certificates
 from prefork.system import chance, interpreter, logs, pidfile, processes, titles
 from prefork.system.scoreboard import ROWS, make_scoreboard
 from prefork.system.spawning import Spawned
+
+if TYPE_CHECKING:
+    from prefork.master.notifying import Notifying
+
+NOTIFY_SOCKET = "NOTIFY_SOCKET"
 
 logger = logging.getLogger("prefork.master")
 
@@ -56,6 +64,7 @@ def run_master(config: Config, reread: Callable[[], Config], head_start: Spawned
             on_serving=show_banner,
             head_start=head_start,
             python=interpreter.find_python(os.environ),
+            make_notifying=_find_manager(),
         )
         end = master.run()
     if end.code == EXIT_APP:
@@ -64,6 +73,22 @@ def run_master(config: Config, reread: Callable[[], Config], head_start: Spawned
         )
     logger.info("stopped")
     return end.code
+
+
+def _find_manager() -> Callable[[Arbiter, Ledger], Notifying] | None:
+    if not os.environ.get(NOTIFY_SOCKET):
+        return None
+    from prefork.master.notifying import Notifying  # noqa: PLC0415  # few services have it
+    from prefork.system.notify import find_manager, find_watchdog_s  # noqa: PLC0415
+
+    address = os.environ[NOTIFY_SOCKET]
+    try:
+        manager = find_manager(address)
+    except OSError as error:
+        why = error.strerror or str(error)
+        logger.warning("the service manager is not told", extra={"notify_socket": address, "why": why})
+        return None
+    return partial(Notifying, manager, find_watchdog_s(os.environ, os.getpid()))
 
 
 def _say_where_the_log_is(config: Config) -> str:
@@ -93,4 +118,4 @@ def _say_hello(provision: Provision) -> None:
         },
     )
     for listener in provision.listeners.values():
-        logger.info("listening", extra={"address": listener.name()})
+        logger.info("listening", extra=listener.describe())
