@@ -101,6 +101,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     reload_include: tuple[str, ...] = ()
     """Patterns of names watched besides `*.py`."""
     reload_exclude: tuple[str, ...] = ()
+    config_file: str = ""
+    """The file that was read, absolute; empty if there was none."""
     read_from: tuple[str, ...] = ()
     """The files that all this was read from, or would be if they were there."""
 
@@ -171,3 +173,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     access_log: str | None = None
     """None: there is none; `-`: standard output."""
     access_log_format: str = DEFAULT_FORMAT
+
+    # operation
+    admin: tuple[str, ...] = ()
+    """Where the admin process listens, as in `bind`. Empty: there is none."""
+    min_ready: str = "1"
+    """So many ready workers, or what share of those wanted, make the service ready for traffic: `2`, `50%`."""

@@ -7,12 +7,15 @@ does not read is tried again and again, and the service serves on. Loaded only w
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
+from prefork.config.model import Config
 from prefork.core.arbiter import Arbiter
 from prefork.core.notices import Facts, Figures, Notices
 from prefork.core.records import NEVER
 from prefork.core.states import ServiceState, WorkerState
 from prefork.master.ledger import Ledger
+from prefork.master.reporting import count_min_ready
 from prefork.system import clock, processes
 from prefork.system.notify import Manager
 
@@ -26,12 +29,20 @@ STOP_GRACE_S = 15.0
 class Notifying:
     """One master's reports to one manager."""
 
-    def __init__(self, manager: Manager, watchdog_s: float, arbiter: Arbiter, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        manager: Manager,
+        watchdog_s: float,
+        arbiter: Arbiter,
+        ledger: Ledger,
+        read_config: Callable[[], Config],
+    ) -> None:
         self.deadline = clock.monotonic()
         """When `tend` has something to do although nothing happens."""
         self._manager = manager
         self._arbiter = arbiter
         self._ledger = ledger
+        self._read_config = read_config
         self._notices = Notices(self.deadline, processes.get_pid(), watchdog_s)
         self._was_deaf = False
 
@@ -69,11 +80,12 @@ class Notifying:
                 patience_s = fleet.policy.shutdown_delay_s + fleet.policy.graceful_timeout_s + STOP_GRACE_S
             case _:
                 patience_s = NEVER  # a reload fails by itself if it takes too long
+        ready = sum(1 for worker in fleet.workers.values() if worker.state is WorkerState.READY)
         return Facts(
             state,
-            is_ready=fleet.was_ready,
+            is_ready=ready >= count_min_ready(self._read_config(), fleet),
             is_reloading=self._arbiter.is_reloading(),
-            ready=sum(1 for worker in fleet.workers.values() if worker.state is WorkerState.READY),
+            ready=ready,
             workers=len(fleet.workers),
             wanted=fleet.target,
             patience_s=patience_s,

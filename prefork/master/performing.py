@@ -24,7 +24,7 @@ from prefork.master.children import Children, WorkerHandle, ZygoteHandle
 from prefork.master.handing import Handing
 from prefork.master.hearing import Ear
 from prefork.master.ledger import Ledger
-from prefork.master.provisions import LogFile, Provider, Provision
+from prefork.master.provisions import METRICS_DIR_VARIABLE, LogFile, Provider, Provision
 from prefork.system import processes, signals
 from prefork.system.certificates import Credentials, seal
 from prefork.system.channel import open_pair
@@ -127,10 +127,14 @@ class Performer:
         and then nothing has changed.
         """
         known = {number for provision in self._needed() for number in provision.listeners}
+        known_admin = [listener for provision in self._needed() for listener in provision.admin]
         self._next = self._provider.provide(config)
         for number, listener in self._next.listeners.items():
             if number not in known:
                 logger.info("listening", extra=listener.describe())
+        for listener in self._next.admin:
+            if listener not in known_admin:
+                logger.info("admin listening", extra=listener.describe())
         self._close_unused()
 
     def reopen_logs(self) -> None:
@@ -210,6 +214,9 @@ class Performer:
                 self._give_certificates(zygote, provision.credentials)
             # The password has done its work: no file and no message shall hold it.
             config = msgspec.structs.replace(provision.config, ssl_keyfile_password=None)
+            if provision.metrics_dir:
+                env = {**config.env, METRICS_DIR_VARIABLE: provision.metrics_dir}
+                config = msgspec.structs.replace(config, env=env)
             self._children.send(zygote, say.Boot(gen, config))
         except OSError as error:  # no descriptor left for a duplicate; its exit follows
             logger.error("cannot boot a zygote: %s", error.strerror, extra={"gen": gen})  # noqa: TRY400 no bug of ours

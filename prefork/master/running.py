@@ -46,12 +46,16 @@ def run_master(config: Config, reread: Callable[[], Config], head_start: Spawned
     check_strategy(config)
     with ExitStack() as undo:
         provider = Provider()
-        undo.callback(provider.close_listeners)
+        undo.callback(provider.close)
         log, access_log = provider.open_logs(config)
         logs.set_up_logging(config.log_level, config.log_format, logs.STDERR if log is None else log.fd)
         if config.pid is not None:
             undo.callback(_claim_pidfile(config.pid, config.umask).remove)
-        provision = Provision(config, provider.bind(config), log, access_log, read_certificates(config))
+        provision = Provision(
+            *(config, provider.bind(config), log, access_log, read_certificates(config)),
+            admin=provider.bind_admin(config),
+            metrics_dir=provider.find_metrics_dir(config),
+        )
         titles.set_title(f"prefork: master {config.name} starting")
         processes.become_subreaper()
         _say_hello(provision)
@@ -75,7 +79,7 @@ def run_master(config: Config, reread: Callable[[], Config], head_start: Spawned
     return end.code
 
 
-def _find_manager() -> Callable[[Arbiter, Ledger], Notifying] | None:
+def _find_manager() -> Callable[[Arbiter, Ledger, Callable[[], Config]], Notifying] | None:
     if not os.environ.get(NOTIFY_SOCKET):
         return None
     from prefork.master.notifying import Notifying  # noqa: PLC0415  # few services have it
@@ -119,3 +123,5 @@ def _say_hello(provision: Provision) -> None:
     )
     for listener in provision.listeners.values():
         logger.info("listening", extra=listener.describe())
+    for listener in provision.admin:
+        logger.info("admin listening", extra=listener.describe())

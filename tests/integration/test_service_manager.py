@@ -17,6 +17,18 @@ from tests.integration.conftest import Start
 from tests.integration.http_client import get
 from tests.integration.running import wait_until
 
+SECOND_WAITS = """
+import asyncio, os
+
+async def app(scope, receive, send):
+    assert scope["type"] == "lifespan"
+    await receive()
+    while os.environ["PREFORK_WORKER_ID"] == "1" and not os.path.exists("go"):
+        await asyncio.sleep(0.05)
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    await send({"type": "lifespan.shutdown.complete"})
+"""
 BROKEN = "raise RuntimeError('broken')\n"
 
 
@@ -97,6 +109,18 @@ def test_a_manager_hears_of_start_reload_failed_reload_and_stop(
     assert running.stop() == 0
     manager.wait_for(*told, "STOPPING=1")
     assert [record.line for record in running.records if record.level == "WARNING"] == []
+
+
+def test_it_is_ready_when_as_many_workers_are_as_must_be(
+    start: Start, manager: Manager, tmp_path: Path
+) -> None:
+    (tmp_path / "second_waits.py").write_text(SECOND_WAITS)
+    env = {"NOTIFY_SOCKET": manager.address}
+    running = start("second_waits:app", "--workers", "2", "--min-ready", "2", wait=False, env=env)
+    wait_until(lambda: "STATUS=starting: 1 of 2 workers ready" in manager.notices, "figures", 8)
+    assert manager.changes() == []
+    (tmp_path / "go").touch()
+    manager.wait_for("READY=1", f"MAINPID={running.pid}")
 
 
 def test_neither_the_app_nor_its_subprocesses_inherit_the_manager_s_words(
