@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from prefork.config.documents import read_document
+from prefork.config.sources import read_table
 from prefork.config.values import parse_duration
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -73,6 +74,16 @@ def test_a_pod_has_the_time_to_leave_that_its_configuration_takes() -> None:
     assert notices_within_s <= delay_s
     startup = container["startupProbe"]
     assert startup["periodSeconds"] * startup["failureThreshold"] >= 60  # boot-timeout's default
+
+
+@needs_validator
+def test_prefork_knows_every_word_of_both_configurations() -> None:
+    for text in (
+        read_manifest()["ConfigMap"]["data"]["prefork.toml"],
+        (CONF / "docker/prefork.toml").read_text(),
+    ):
+        layer = read_table(read_document(text.encode(), "prefork.toml"), "prefork.toml")
+        assert {"bind", "admin", "shutdown-delay", "forwarded-allow-ips"} <= layer.given.keys()
 
 
 @needs_validator
