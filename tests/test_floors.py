@@ -28,6 +28,7 @@ FLOORS = {
     "zygote": 4,
     "watcher": 4,
     "chooser": 4,
+    "admin": 4,
     "master": 4,
     "cli": 5,
     "__main__": 5,
@@ -42,6 +43,7 @@ SIDEWAYS: dict[tuple[str, str], str] = {
 
 FORBIDDEN_MODULES = {
     "core": {"asyncio", "logging", "os", "random", "signal", "socket", "time"},
+    "control": {"asyncio", "threading"},
     "ipc": {"asyncio"},
     "master": {"asyncio"},
 }

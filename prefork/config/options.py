@@ -18,7 +18,7 @@ from prefork.config.workers import MAX_WORKERS
 
 GROUPS = (
     "App", "Listeners", "Workers", "Time", "Reload", "Development", "Recycling", "Crashes", "HTTP",
-    "WebSocket", "Proxies", "TLS", "Process", "Logs",
+    "WebSocket", "Proxies", "TLS", "Process", "Logs", "Operation",
 )  # fmt: skip
 
 
@@ -217,7 +217,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "min-body-rate",
         "min_body_rate_bytes",
-        kinds.SIZE,
+        kinds.RATE,
         "Time",
         "Bytes a second of a body, on average after 10 s, or 408; 0: only silence of 60 s ends it.",
     ),
@@ -536,6 +536,42 @@ OPTIONS: tuple[Option, ...] = (
         aliases=(Alias("error-logfile"), Alias("errorlog")),
     ),
     Option(
+        "log-max-size",
+        "log_max_size_bytes",
+        kinds.SIZE,
+        "Logs",
+        "Rename the log file, or the access log, to FILE.1 when it has grown past this; 0: never.",
+    ),
+    Option(
+        "log-keep",
+        "log_keep",
+        kinds.count_kind(1, 1000),
+        "Logs",
+        "How many renamed ones to keep, FILE.1 the newest.",
+    ),
+    Option(
+        "log-time",
+        "log_time",
+        kinds.choice_kind(model.LogTime),
+        "Logs",
+        "The stamp of text lines: local time, utc, or none where the reader stamps them (journald).",
+        aliases=(Alias("time", kinds.TIME_SWITCH),),
+    ),
+    Option(
+        "capture-output",
+        "capture_output",
+        kinds.CAPTURE_OUTPUT,
+        "Logs",
+        "Make what the app prints lines of the log that say whose they are; so it is with json.",
+    ),
+    Option(
+        "slow",
+        "slow_s",
+        kinds.DURATION,
+        "Logs",
+        "Tell of a request, or an event loop, that hangs for longer, with the stack; 0: never.",
+    ),
+    Option(
         "access-log",
         "access_log",
         kinds.ACCESS_LOG,
@@ -550,6 +586,21 @@ OPTIONS: tuple[Option, ...] = (
         "Logs",
         "What a line says, in gunicorn's atoms.",
         aliases=(Alias("access-logformat"),),
+    ),
+    Option(
+        "admin",
+        "admin",
+        kinds.ADMIN,
+        "Operation",
+        "Serve /livez /readyz /metrics /status.json there, for operators alone (repeatable).",
+        repeatable=True,
+    ),
+    Option(
+        "min-ready",
+        "min_ready",
+        kinds.POSITIVE_SHARE,
+        "Operation",
+        "So many workers must be ready for /readyz to say so; also a share, 50%.",
     ),
 )
 

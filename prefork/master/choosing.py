@@ -91,20 +91,20 @@ class Choosing:
 
     def load(self, config: Config, proceed: Proceed) -> Iterable[on.AnyEvent]:
         """For a reload: what `proceed` gives, at once or once the strategy that it needs is loaded. If it cannot be,
-        that is told, and nothing has changed; nor has it if `proceed` gives nothing. The newest counts, should another
-        be loading.
+        that is told, and nothing has changed; nor has it if `proceed` asks for no reload. The newest counts, should
+        another be loading.
         """
         if self._loading is not None:
             self._dismiss(self._loading.chooser)
         order = make_order(config)
         if order is None:
-            if events := list(proceed()):
+            if is_going_on(events := list(proceed())):
                 self._dismiss(self._loaded)
             return events
         try:
             self._start(order, self._now() + config.boot_timeout_s, proceed)
         except OSError as error:
-            refuse(order.strategy, str(error.strerror))
+            return refuse(order.strategy, str(error.strerror))
         return ()
 
     def begin(self, config: Config) -> None:
@@ -188,14 +188,15 @@ class Choosing:
         deadlines = [self._deadline, self._loading and self._loading.until]
         return min((each for each in deadlines if each is not None), default=None)
 
-    def tend(self) -> None:
+    def tend(self) -> Iterable[on.AnyEvent]:
         """For every turn of the loop."""
         now = self._now()
         if self._deadline is not None and self._deadline <= now:
             self._complain("strategy slow, taking turns", f"no answer within {ANSWER_S * 1000:g} ms")
             self.give_up()
         if self._loading is not None and self._loading.until <= now:
-            self._lose(self._loading.chooser, "it takes too long to load")
+            return self._lose(self._loading.chooser, "it takes too long to load")
+        return ()
 
     def give_up(self) -> None:
         """Whoever waits for an answer gets none."""
@@ -208,19 +209,21 @@ class Choosing:
             return
         data = chooser.channel.receive()
         if data is None:
-            self._lose(chooser, "it ended")
+            yield from self._lose(chooser, "it ended")
             return
         try:
             messages = chooser.reader.feed(data)
         except ProtocolError as error:
-            self._lose(chooser, f"it misbehaved on its channel: {error.message}")
+            yield from self._lose(chooser, f"it misbehaved on its channel: {error.message}")
             return
         for message in messages:
             match message:
                 case say.StrategyLoaded():
                     yield from self._hear_loaded(chooser)
                 case say.StrategyRefused():
-                    self._lose(chooser, message.message, message.traceback or "\n".join(message.hints))
+                    yield from self._lose(
+                        chooser, message.message, message.traceback or "\n".join(message.hints)
+                    )
                     return
                 case say.Chosen() if chooser is self._chooser:
                     self._hear_answer(message)
@@ -234,7 +237,7 @@ class Choosing:
         if loading.proceed is None:
             self._chooser = chooser
             return ()
-        if events := list(loading.proceed()):
+        if is_going_on(events := list(loading.proceed())):
             self._dismiss(self._loaded)
             self._loaded = chooser
         else:
@@ -249,14 +252,14 @@ class Choosing:
         if answered is not None:  # else it comes too late
             answered(message.serials)
 
-    def _lose(self, chooser: _Handle, why: str, detail: str = "") -> None:
+    def _lose(self, chooser: _Handle, why: str, detail: str = "") -> Iterable[on.AnyEvent]:
         loading = self._loading
         is_for_a_reload = loading is not None and loading.chooser is chooser and loading.proceed is not None
         self._dismiss(chooser)
         if is_for_a_reload:
-            refuse(chooser.order.strategy, why, detail)
-        else:
-            self._tell_once("strategy lost, taking turns", chooser.order.strategy, why, detail)
+            return refuse(chooser.order.strategy, why, detail)
+        self._tell_once("strategy lost, taking turns", chooser.order.strategy, why, detail)
+        return ()
 
     def _complain(self, event: str, why: str) -> None:
         self._tell_once(event, self._chooser.order.strategy if self._chooser else "", why)
@@ -268,10 +271,16 @@ class Choosing:
             logger.error(event, extra=extra | ({"detail": detail} if detail else {}))
 
 
-def refuse(strategy: str, why: str, detail: str = "") -> None:
+def refuse(strategy: str, why: str, detail: str = "") -> tuple[on.ReloadRefused]:
     """Say why a reload changes nothing."""
     extra = {"detail": detail} if detail else {}
     logger.error("reload refused: --balance %s: %s", strategy, why, extra=extra)
+    return (on.ReloadRefused(f"--balance {strategy}: {why}"),)
+
+
+def is_going_on(events: Iterable[on.AnyEvent]) -> bool:
+    """Is there a reload after all?"""
+    return any(isinstance(event, on.ReloadAsked) for event in events)
 
 
 def make_order(config: Config) -> say.LoadStrategy | None:

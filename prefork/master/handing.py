@@ -149,7 +149,7 @@ class Handing:
     def tend(self) -> Iterator[on.AnyEvent]:
         """At the end of each turn of the loop: what is late goes to others, what is pending to whoever can take it."""
         seating = self._seating
-        self.choosing.tend()
+        yield from self.choosing.tend()
         self.lobby.tend()
         self._welcome()
         if not seating.seats and not seating.pending:

@@ -11,8 +11,12 @@ import logging
 import selectors
 import signal
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from msgspec.json import encode as encode_json
 
 from prefork.config.model import Config
+from prefork.control.status import ServiceStatus
 from prefork.core import actions as do
 from prefork.core import events as on
 from prefork.core.arbiter import Arbiter
@@ -24,15 +28,22 @@ from prefork.master.children import Children
 from prefork.master.choosing import Choosing
 from prefork.master.handing import Handing
 from prefork.master.hearing import Ear
+from prefork.master.informing import Informing
+from prefork.master.ledger import Ledger
 from prefork.master.performing import Performer
 from prefork.master.policy import policy_of
 from prefork.master.posting import Posting
 from prefork.master.provisions import Provider, Provision
+from prefork.master.reporting import Standing, report_service
+from prefork.master.rotating import Rotating
 from prefork.master.watching import Watching
 from prefork.system import clock, processes, signals, titles
 from prefork.system.listeners import Listener
 from prefork.system.scoreboard import Scoreboard
 from prefork.system.spawning import Spawned
+
+if TYPE_CHECKING:  # few services have it
+    from prefork.master.notifying import Notifying
 
 logger = logging.getLogger("prefork.master")
 
@@ -58,8 +69,12 @@ class Master:
         on_serving: Callable[[Master], None],
         head_start: Spawned | None,
         python: str,
+        make_notifying: Callable[[Arbiter, Ledger, Callable[[], Config]], Notifying] | None = None,
     ) -> None:
         self.arbiter = arbiter
+        self.is_drained = False
+        """An operator wants load balancers to look elsewhere."""
+        self._started_at, self._started = clock.wall_s(), clock.monotonic()
         self._scoreboard = scoreboard
         self._reread = reread
         self._inbox = signals.SignalInbox(SIGNALS)
@@ -89,7 +104,12 @@ class Master:
             head_start=head_start,
             python=python,
         )
+        self._rotating = Rotating(self._performer.list_log_files, self._performer.reopen_log)
         self._watching = Watching(self._selector, self._read_configuration)
+        self._notifying = (
+            make_notifying(arbiter, self._performer.ledger, lambda: self.config) if make_notifying else None
+        )
+        self._informing = Informing(self._selector, lambda: encode_json(self.report()), python)
         self._pidfile = provision.config.pid
         self._title = ""
 
@@ -113,14 +133,24 @@ class Master:
         """Why the app could not be started, if it never was."""
         return self._ear.boot_error
 
+    def report(self) -> ServiceStatus:
+        """The service now."""
+        performer = self._performer
+        standing = Standing(self._started_at, self._started, self.is_drained)
+        return report_service(self.arbiter, performer.provision, performer.ledger, self.app, standing)
+
     def run(self) -> do.Exit:
         """Serve until stopped; returns how it ended."""
         self._decide(on.Start())
+        self._tend_helpers()
         while (end := self._performer.exit) is None:
             for event in self._wait_for_events():
                 self._decide(event)
-            self._tend_watcher()
+            self._tend_helpers()
         self._watching.end()
+        self._informing.end()
+        if self._notifying is not None:
+            self._notifying.end()
         self._inbox.close()
         self._selector.close()
         return end
@@ -134,11 +164,17 @@ class Master:
             for action in sorted(actions, key=lambda action: isinstance(action, do.Report)):
                 self._performer.perform(action)
         self._show_title()
+        if self._notifying is not None:
+            self._notifying.tend()
 
-    def _tend_watcher(self) -> None:
+    def _tend_helpers(self) -> None:
+        self._informing.tend(self._performer.provision)
+        self._rotating.tend(self.config)
         # Not before the first worker is ready: what is edited until then has a newer time stamp than our start.
         is_serving = self.arbiter.fleet.was_ready and self.arbiter.state() is not ServiceState.STOPPING
         self._watching.tend(self.config, is_wanted=is_serving)
+        if self._notifying is not None and self._notifying.deadline <= clock.monotonic():
+            self._notifying.tend()
 
     # wait → events
 
@@ -149,8 +185,11 @@ class Master:
             for each in (
                 deadline,
                 self._watching.deadline,
+                self._informing.deadline,
                 self._posting.next_deadline(),
                 self._handing.next_deadline(),
+                self._rotating.next_deadline(),
+                None if self._notifying is None else self._notifying.deadline,
             )
             if each is not None
         ]
@@ -205,10 +244,12 @@ class Master:
             logger.warning("reload ignored", extra={"reason": "stopping"})
             return
         self._watching.note_reading()
+        if self._notifying is not None:
+            self._notifying.note_reload()
         try:
             config = self._reread()
         except PreforkError as error:
-            refuse_reload(error)
+            yield refuse_reload(error)
             return
         yield from self._handing.choosing.load(config, lambda: self._reload(config))
 
@@ -218,7 +259,7 @@ class Master:
         try:
             self._performer.prepare(config)
         except PreforkError as error:
-            refuse_reload(error)
+            yield refuse_reload(error)
             return
         if config.pid != self._pidfile:
             logger.warning("the pidfile stays until a restart", extra={"pid_file": self._pidfile or "none"})
@@ -235,7 +276,8 @@ class Master:
             titles.set_title(title)
 
 
-def refuse_reload(error: PreforkError) -> None:
+def refuse_reload(error: PreforkError) -> on.ReloadRefused:
     """Say why it changes nothing."""
     hints = "\n".join(f"  {hint}" for hint in error.hints)
     logger.error("reload refused: %s", error.message, extra={"detail": hints})
+    return on.ReloadRefused(error.message)

@@ -24,7 +24,7 @@ from prefork.master.children import Children, WorkerHandle, ZygoteHandle
 from prefork.master.handing import Handing
 from prefork.master.hearing import Ear
 from prefork.master.ledger import Ledger
-from prefork.master.provisions import LogFile, Provider, Provision
+from prefork.master.provisions import METRICS_DIR_VARIABLE, LogFile, Provider, Provision
 from prefork.system import processes, signals
 from prefork.system.certificates import Credentials, seal
 from prefork.system.channel import open_pair
@@ -34,6 +34,7 @@ from prefork.system.spawning import Spawned, spawn_zygote
 
 logger = logging.getLogger("prefork.master")
 
+NO_STACKS = "no stacks: it did not run to write them"
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
@@ -100,6 +101,8 @@ class Performer:
                 worker = self._children.workers[action.serial]
                 if worker.pid and worker.stacks_fd is not None:
                     processes.send_signal(worker.pid, worker.pidfd, signals.DUMP_STACKS)
+            case do.TellStall():
+                self._tell_stall(self._children.workers[action.serial], action)
             case do.KillWorker():
                 self._kill_worker(self._children.workers[action.serial], action.why)
             case do.ForgetWorker():
@@ -127,32 +130,49 @@ class Performer:
         and then nothing has changed.
         """
         known = {number for provision in self._needed() for number in provision.listeners}
+        known_admin = [listener for provision in self._needed() for listener in provision.admin]
         self._next = self._provider.provide(config)
         for number, listener in self._next.listeners.items():
             if number not in known:
-                logger.info("listening", extra={"address": listener.name()})
+                logger.info("listening", extra=listener.describe())
+        for listener in self._next.admin:
+            if listener not in known_admin:
+                logger.info("admin listening", extra=listener.describe())
         self._close_unused()
+
+    def list_log_files(self) -> list[LogFile]:
+        """Every log that is in use and has a path, once."""
+        return [log for log, _ in self._find_logs()]
 
     def reopen_logs(self) -> None:
         """Have everybody write to the file that is at the log's path now, and make it if there is none."""
+        logs = self.list_log_files()
+        if not logs:
+            logger.info("no log file to reopen")
+        for log in logs:
+            try:
+                self.reopen_log(log)
+            except PreforkError as error:
+                logger.error("the log stays as it is: %s", error.message)  # noqa: TRY400 ours, no traceback
+                continue
+            logger.info("%s reopened", log.kind.replace("-", " "))
+
+    def reopen_log(self, log: LogFile) -> None:
+        """The same for one log. Raises `PreforkError`, and then everybody writes where they did."""
+        config = next(config for each, config in self._find_logs() if each.is_same(log))
+        fd = self._provider.reopen_log(log, config)
+        self._pass_on_log(log, fd)
+        os.close(fd)
+
+    def _find_logs(self) -> list[tuple[LogFile, Config]]:
         in_use = [*self._provisions.values(), *([self._next] if self._next else [])]
-        logs = {
+        found = {
             (log.kind, log.path): (log, each.config)
             for each in in_use
             for log in each.logs()
             if log.is_file()
         }
-        if not logs:
-            logger.info("no log file to reopen")
-        for log, config in logs.values():
-            try:
-                fd = self._provider.reopen_log(log, config)
-            except PreforkError as error:
-                logger.error("the log stays as it is: %s", error.message)  # noqa: TRY400 ours, no traceback
-                continue
-            self._pass_on_log(log, fd)
-            os.close(fd)
-            logger.info("%s reopened", log.kind.replace("-", " "))
+        return list(found.values())
 
     def _pass_on_log(self, log: LogFile, fd: int) -> None:
         try:
@@ -214,6 +234,9 @@ class Performer:
                 self._give_certificates(zygote, provision.credentials)
             # The password has done its work: no file and no message shall hold it.
             config = msgspec.structs.replace(provision.config, ssl_keyfile_password=None)
+            if provision.metrics_dir:
+                env = {**config.env, METRICS_DIR_VARIABLE: provision.metrics_dir}
+                config = msgspec.structs.replace(config, env=env)
             self._children.send(zygote, say.Boot(gen, config))
         except OSError as error:  # no descriptor left for a duplicate; its exit follows
             logger.error("cannot boot a zygote: %s", error.strerror, extra={"gen": gen})  # noqa: TRY400 no bug of ours
@@ -266,11 +289,17 @@ class Performer:
             self.ledger.close_row(self._children.workers[serial].row)
         self._children.drop_worker(serial)
 
+    def _tell_stall(self, worker: WorkerHandle, action: do.TellStall) -> None:
+        extra: dict[str, object] = {"slot": worker.slot, "gen": worker.gen, "pid": worker.pid}
+        extra["stalled_ms"] = round(action.stalled_s * 1000)
+        if action.untold:
+            extra["untold"] = action.untold
+        extra["detail"] = worker.take_stacks() or NO_STACKS
+        logger.warning("worker is slow", extra=extra)
+
     def _kill_worker(self, worker: WorkerHandle, why: str) -> None:
         extra = {"slot": worker.slot, "gen": worker.gen, "pid": worker.pid, "why": why}
         stacks = worker.take_stacks()
-        logger.error(
-            "worker killed", extra=extra | {"detail": stacks or "no stacks: it did not run to write them"}
-        )
+        logger.error("worker killed", extra=extra | {"detail": stacks or NO_STACKS})
         if worker.pid:
             processes.send_signal(worker.pid, worker.pidfd, signal.SIGKILL)
