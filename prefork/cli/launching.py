@@ -29,10 +29,10 @@ _CODE = """\
 import sys
 sys.path[:] = [place for place in sys.path if place]
 try:
-    from prefork.cli.main import main
+    from prefork.cli.background import main
 except ModuleNotFoundError:
     sys.path.append(sys.argv[1])
-    from prefork.cli.main import main
+    from prefork.cli.background import main
 del sys.argv[1]
 sys.exit(main())
 """
@@ -160,7 +160,7 @@ def _launch(launch: Launch, environ: Mapping[str, str]) -> Attempt:
         python = interpreter.find_python(environ)
         home = posixpath.dirname(posixpath.dirname(posixpath.dirname(posixpath.abspath(__file__))))
         detaching.start_detached(
-            [python, "-c", _CODE, home, "run", f"--ready-fd={theirs}", *launch.arguments],
+            [python, "-c", _CODE, home, str(theirs), *launch.arguments],
             directory=launch.directory,
             environ={**environ, "PWD": launch.directory},
             output_fd=log_fd,

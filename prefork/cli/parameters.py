@@ -6,18 +6,17 @@ variable and a file are read by the same code and refused in the same words.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 
+from prefork.cli.cutting import CONFIG_FLAG, PROFILE_FLAG, READING_FLAGS
 from prefork.config import kinds
 from prefork.config.options import GROUPS, NAMES, OPTIONS, Name, Option, find_default
 
-CONFIG_FLAG = "config"
-PROFILE_FLAG = "profile"
-READING_FLAGS = (CONFIG_FLAG, PROFILE_FLAG)
-"""What says what to read, and is no option."""
+_MOST_COLUMNS = 30
 
 
 class ServiceCommand(click.Command):
@@ -68,16 +67,32 @@ def write_options(formatter: click.HelpFormatter) -> None:
     for group in GROUPS:
         rows = [_describe(option) for option in OPTIONS if option.group == group]
         with formatter.section(group):
-            formatter.write_dl(rows)
+            _write_rows(formatter, rows)
     with formatter.section("Configuration"):
-        formatter.write_dl(
+        _write_rows(
+            formatter,
             [
                 ("-c, --config FILE", "TOML file to read; ./prefork.toml unless given."),
                 ("--profile NAME", "Let the keys of the file's [profile.NAME] win over its others."),
                 ("PREFORK_KEEP_ALIVE=5s", "Every option is also a variable …"),
                 ("keep-alive = 5", "… and a key of the file, or of [tool.prefork] in pyproject.toml."),
-            ]
+            ],
         )
+
+
+def _write_rows(formatter: click.HelpFormatter, rows: Sequence[tuple[str, str]]) -> None:
+    """As `write_dl`, which would divide names at their hyphens: `--proxy-` at the end of a line is none."""
+    first = min(max(len(name) for name, _ in rows), _MOST_COLUMNS) + 2
+    indent, width = formatter.current_indent, formatter.width - 2
+    for name, text in rows:
+        lines = textwrap.wrap(text, max(width - first - indent, 20), break_on_hyphens=False) or [""]
+        begun = " " * indent + name
+        if len(name) > first - 2:
+            formatter.write(f"{begun}\n")
+            begun = ""
+        for line in lines:
+            formatter.write(f"{begun:<{indent + first}}{line}".rstrip() + "\n")
+            begun = ""
 
 
 def _make_named(name: Name) -> click.Option:
@@ -97,12 +112,13 @@ def _describe(option: Option) -> tuple[str, str]:
         return "APP", option.help
     default = find_default(option)
     if option.kind is kinds.SWITCH:
-        flag = f"--no-{option.key}" if default else f"--{option.key}"
+        flag = f"--[no-]{option.key}" if default else f"--{option.key}"
     else:
         flag = f"--{option.key} {option.kind.metavar}"
     notes = []
-    if default not in (None, {}, ()) and option.kind is not kinds.SWITCH:
-        notes.append(f"default {option.kind.show(default)}")
+    is_empty = default is None or default is False or default in ("", {}, ())
+    if not is_empty and option.key != "name":  # that is made from the app
+        notes.append(f"default {'on' if default is True else option.kind.show(default)}")
     if option.aliases:
         notes.append("also " + ", ".join(f"--{alias.key}" for alias in option.aliases))
     text = f"{option.help} [{'; '.join(notes)}]" if notes else option.help

@@ -9,7 +9,8 @@ import click
 
 import prefork
 from prefork.cli.commands import COMMANDS
-from prefork.cli.parameters import CONFIG_FLAG, write_options
+from prefork.cli.cutting import CONFIG_FLAG
+from prefork.cli.parameters import write_options
 from prefork.config.nearest import find_nearest
 from prefork.errors import UsageError
 
@@ -35,8 +36,8 @@ class Program(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # click's
-        if cmd_name not in COMMANDS:
-            return None
+        if cmd_name not in COMMANDS or cmd_name in self.commands:
+            return self.commands.get(cmd_name)
         module, _, function = COMMANDS[cmd_name].partition(":")
         made = getattr(importlib.import_module(f"prefork.cli.{module}"), function)()
         assert isinstance(made, click.Command)  # noqa: S101  # the table says so

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from prefork.errors import AppError, PreforkError
+
+if TYPE_CHECKING:
+    from prefork.master.loop import Master
 
 
 class Serving(msgspec.Struct, frozen=True, tag_field="is", tag="serving"):
@@ -52,6 +56,11 @@ class Starter:
         with suppress(OSError):
             os.close(self._fd)
         self._fd = -1
+
+    def tell_serving(self, master: Master) -> None:
+        """The same of a master that serves."""
+        addresses = tuple(listener.name() for listener in master.listeners)
+        self.tell(Serving(addresses, master.config.workers, master.app.interface or ""))
 
     def tell_error(self, error: PreforkError) -> None:
         """The same for an error."""

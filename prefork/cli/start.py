@@ -11,9 +11,10 @@ import click
 
 from prefork.cli.arguments import find_secrets, write_arguments
 from prefork.cli.complaints import flatten, print_error
+from prefork.cli.cutting import PROFILE_FLAG
 from prefork.cli.launched import Record, find_running, write_record
 from prefork.cli.launching import Attempt, Launch, launch_all, wait_for_outcomes
-from prefork.cli.parameters import PROFILE_FLAG, ServiceCommand, pick_given
+from prefork.cli.parameters import ServiceCommand, pick_given
 from prefork.cli.picking import pick_apps
 from prefork.cli.readiness import Failed, Serving
 from prefork.cli.reading import Start, read_configuration, read_tables, start_from_flags

@@ -10,8 +10,9 @@ import logging
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from prefork.config.addresses import parse_address
 from prefork.config.model import Config
@@ -27,8 +28,7 @@ Owner = tuple[int, int] | None
 """(uid, gid) of what is made for the workers; None: us."""
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class LogFile:
+class LogFile(msgspec.Struct, frozen=True, eq=False):
     """A log, open for appending. The descriptor stays when it is reopened."""
 
     kind: Literal["log", "access-log"]
@@ -49,8 +49,7 @@ class LogFile:
         return not self.is_file() or rotation.is_at(self.path, self.fd)
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Provision:
+class Provision(msgspec.Struct, frozen=True, eq=False):
     """A configuration with everything that is open for it."""
 
     config: Config
