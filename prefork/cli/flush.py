@@ -7,8 +7,8 @@ import sys
 import click
 
 from prefork.cli.complaints import print_error
+from prefork.cli.cutting import CONFIG_FLAG
 from prefork.cli.log_places import explain_no_file, find_places
-from prefork.cli.parameters import CONFIG_FLAG
 from prefork.errors import EXIT_FAILED, EXIT_OK, PreforkError
 from prefork.system import rotation
 

@@ -10,11 +10,11 @@ from contextlib import suppress
 import click
 
 from prefork.cli.complaints import print_error
+from prefork.cli.cutting import CONFIG_FLAG
 from prefork.cli.log_entries import Entry, Wanted, find_moment, show, show_json
 from prefork.cli.log_following import Follower
 from prefork.cli.log_places import Place, explain_no_file, find_places
 from prefork.cli.log_reading import read_last
-from prefork.cli.parameters import CONFIG_FLAG
 from prefork.errors import EXIT_OK, NoPermissionError, PreforkError, UsageError
 
 LOOK_EVERY_MS = 200

@@ -83,6 +83,13 @@ def parse_addresses(value: object) -> tuple[Address, ...]:
     return addresses
 
 
+def parse_admin_addresses(value: object) -> tuple[Address, ...]:
+    """The same for listeners that there need not be: `off`, `none` and False are none."""
+    if value is False or (isinstance(value, str) and value.strip().lower() in {"off", "none"}):
+        return ()
+    return parse_addresses(value)
+
+
 def parse_host(value: object) -> str:
     """A host without a port, as `--host` has it: a name, IPv4, IPv6 with or without brackets."""
     if not isinstance(value, str) or not is_clean(value):

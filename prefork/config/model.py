@@ -186,3 +186,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     access_log: str | None = None
     """None: there is none; `-`: standard output."""
     access_log_format: str = DEFAULT_FORMAT
+
+    # operation
+    admin: tuple[str, ...] = ()
+    """Where the admin process listens, as in `bind`. Empty: there is none."""
+    min_ready: str = "1"
+    """So many ready workers, or what share of those wanted, make the service ready for traffic: `2`, `50%`."""

@@ -44,13 +44,17 @@ def run_master(
     check_strategy(config)
     with ExitStack() as undo:
         provider = Provider()
-        undo.callback(provider.close_listeners)
+        undo.callback(provider.close)
         log, access_log = provider.open_logs(config)
         fd = logs.STDERR if log is None else log.fd
         logs.set_up_logging(config.log_level, config.log_format, fd, config.log_time)
         if config.pid is not None:
             undo.callback(_claim_pidfile(config.pid, config.umask).remove)
-        provision = Provision(config, provider.bind(config), log, access_log, read_certificates(config))
+        provision = Provision(
+            *(config, provider.bind(config), log, access_log, read_certificates(config)),
+            admin=provider.bind_admin(config),
+            metrics_dir=provider.find_metrics_dir(config),
+        )
         titles.set_title(f"prefork: master {config.name} starting")
         processes.become_subreaper()
         _say_hello(provision)
@@ -101,3 +105,5 @@ def _say_hello(provision: Provision) -> None:
     )
     for listener in provision.listeners.values():
         logger.info("listening", extra={"address": listener.name()})
+    for listener in provision.admin:
+        logger.info("admin listening", extra={"address": listener.name()})
