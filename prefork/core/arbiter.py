@@ -52,6 +52,10 @@ class Arbiter:
             return ServiceState.STARTING
         return ServiceState.SERVING if self.fleet.is_complete() else ServiceState.DEGRADED
 
+    def is_reloading(self) -> bool:
+        """Is a reload under way, or waiting for its turn?"""
+        return self.fleet.rollout is not None or self._queued is not None
+
     def next_deadline(self) -> float | None:
         """When to come back with `Woke` if nothing happens before; None if there is nothing to wait for."""
         self._expected = self.fleet.next_deadline()

@@ -11,6 +11,7 @@ import logging
 import selectors
 import signal
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from msgspec.json import encode as encode_json
 
@@ -28,6 +29,7 @@ from prefork.master.choosing import Choosing
 from prefork.master.handing import Handing
 from prefork.master.hearing import Ear
 from prefork.master.informing import Informing
+from prefork.master.ledger import Ledger
 from prefork.master.performing import Performer
 from prefork.master.policy import policy_of
 from prefork.master.posting import Posting
@@ -39,6 +41,9 @@ from prefork.system import clock, processes, signals, titles
 from prefork.system.listeners import Listener
 from prefork.system.scoreboard import Scoreboard
 from prefork.system.spawning import Spawned
+
+if TYPE_CHECKING:  # few services have it
+    from prefork.master.notifying import Notifying
 
 logger = logging.getLogger("prefork.master")
 
@@ -64,6 +69,7 @@ class Master:
         on_serving: Callable[[Master], None],
         head_start: Spawned | None,
         python: str,
+        make_notifying: Callable[[Arbiter, Ledger, Callable[[], Config]], Notifying] | None = None,
     ) -> None:
         self.arbiter = arbiter
         self.is_drained = False
@@ -100,6 +106,9 @@ class Master:
         )
         self._rotating = Rotating(self._performer.list_log_files, self._performer.reopen_log)
         self._watching = Watching(self._selector, self._read_configuration)
+        self._notifying = (
+            make_notifying(arbiter, self._performer.ledger, lambda: self.config) if make_notifying else None
+        )
         self._informing = Informing(self._selector, lambda: encode_json(self.report()), python)
         self._pidfile = provision.config.pid
         self._title = ""
@@ -140,6 +149,8 @@ class Master:
             self._tend_helpers()
         self._watching.end()
         self._informing.end()
+        if self._notifying is not None:
+            self._notifying.end()
         self._inbox.close()
         self._selector.close()
         return end
@@ -153,6 +164,8 @@ class Master:
             for action in sorted(actions, key=lambda action: isinstance(action, do.Report)):
                 self._performer.perform(action)
         self._show_title()
+        if self._notifying is not None:
+            self._notifying.tend()
 
     def _tend_helpers(self) -> None:
         self._informing.tend(self._performer.provision)
@@ -160,6 +173,8 @@ class Master:
         # Not before the first worker is ready: what is edited until then has a newer time stamp than our start.
         is_serving = self.arbiter.fleet.was_ready and self.arbiter.state() is not ServiceState.STOPPING
         self._watching.tend(self.config, is_wanted=is_serving)
+        if self._notifying is not None and self._notifying.deadline <= clock.monotonic():
+            self._notifying.tend()
 
     # wait → events
 
@@ -174,6 +189,7 @@ class Master:
                 self._posting.next_deadline(),
                 self._handing.next_deadline(),
                 self._rotating.next_deadline(),
+                None if self._notifying is None else self._notifying.deadline,
             )
             if each is not None
         ]
@@ -228,6 +244,8 @@ class Master:
             logger.warning("reload ignored", extra={"reason": "stopping"})
             return
         self._watching.note_reading()
+        if self._notifying is not None:
+            self._notifying.note_reload()
         try:
             config = self._reread()
         except PreforkError as error:

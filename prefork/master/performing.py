@@ -134,10 +134,10 @@ class Performer:
         self._next = self._provider.provide(config)
         for number, listener in self._next.listeners.items():
             if number not in known:
-                logger.info("listening", extra={"address": listener.name()})
+                logger.info("listening", extra=listener.describe())
         for listener in self._next.admin:
             if listener not in known_admin:
-                logger.info("admin listening", extra={"address": listener.name()})
+                logger.info("admin listening", extra=listener.describe())
         self._close_unused()
 
     def list_log_files(self) -> list[LogFile]:

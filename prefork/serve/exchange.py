@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from prefork.serve.ends import Ends
     from prefork.serve.http import HttpConnection
+    from prefork.serve.whole_request import Block
 
 JOIN_BYTES = 65536
 """A body up to so long is copied behind its head, to be one write; a longer one is worth a write of its own."""
@@ -58,6 +59,7 @@ class Exchange:
         "_length",
         "_no_body",
         "began_ns",
+        "block",
         "body_complete",
         "body_length_bytes",
         "body_read_bytes",
@@ -87,6 +89,8 @@ class Exchange:
         """The path as UTF-8 and as latin-1 text, both percent-decoded, the raw path, the query string."""
         self.headers: list[tuple[bytes, bytes]] = []
         """Names in lower case, in the order they came."""
+        self.block: Block | None = None
+        """What the fields were taken from, if no parser was needed."""
         self.version = "1.1"
         self.keep_alive = True
         """The request allows another one after it."""

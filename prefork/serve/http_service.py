@@ -181,6 +181,7 @@ class HttpService:
         self.cells[CONNECTIONS] += 1
         if self._ticking is None:
             self.clock.refresh()
+            connection.since = self.clock.now  # which it took from a clock that stood still
             self._ticking = self.loop.call_later(self._tick_s, self._tick)
 
     def close(self, connection: HttpConnection) -> None:

@@ -52,6 +52,11 @@ class Listener:
         """The address clients can use, with the real port: `127.0.0.1:43211`, `unix:/run/shop.sock`."""
         return name_of(self.sock)
 
+    def describe(self) -> dict[str, str]:
+        """The same for a log line, with what the service manager calls it."""
+        label = self.address.label
+        return {"address": self.name()} | ({"fd_name": label} if label else {})
+
     def is_in_place(self) -> bool:
         """Does its address still lead to it? The file of a unix socket that we made may be gone, or its directory be
         another one by now: a deploy turned `current` round.
@@ -148,6 +153,8 @@ def _adopt(address: Address, backlog: int) -> Listener:
         sock.close()
         raise ConfigError(f"{address} is not a stream socket")
     try:
+        if sock.family != socket.AF_UNIX:  # as on those that we bind
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.listen(backlog)  # on a socket that listens already this only sets the backlog; see listen(2)
         sock.setblocking(False)
     except BaseException:

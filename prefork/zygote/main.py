@@ -149,8 +149,6 @@ def prepare_process(config: Config, log_fd: int | None) -> None:
         os.chdir(config.chdir)
     except OSError as error:
         raise AppError(f"cannot enter {config.chdir}: {(error.strerror or '').lower()}") from error
-    for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):  # the sockets are ours, see sd_listen_fds(3)
-        os.environ.pop(name, None)
     os.environ.pop("PREFORK_SSL_KEYFILE_PASSWORD", None)  # no business of the app's
     os.environ.update(config.env)
 
