@@ -28,6 +28,7 @@ FLOORS = {
     "zygote": 4,
     "watcher": 4,
     "chooser": 4,
+    "admin": 4,
     "master": 4,
     "cli": 5,
     "__main__": 5,

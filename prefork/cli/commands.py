@@ -5,6 +5,8 @@ from __future__ import annotations
 COMMANDS = {
     "run": "run:make_run_command",
     "start": "start:make_start_command",
+    "logs": "logs:make_logs_command",
+    "flush": "flush:make_flush_command",
     "check": "check:make_check_command",
     "config": "config_command:make_config_command",
     "init": "init:make_init_command",

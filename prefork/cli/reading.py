@@ -35,6 +35,7 @@ from prefork.system.cpus import count_cpus
 
 OWN_FILE = "prefork.toml"
 TOOL_TABLE = "tool.prefork"
+BACKGROUND_LOG_BYTES = 100 * 1024 * 1024
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -113,6 +114,8 @@ def read_configuration(start: Start, find_app: FindApp | None = None) -> Resolve
         from prefork.cli.state import find_log  # noqa: PLC0415  # nobody else asks
 
         config = msgspec.structs.replace(config, log_file=find_log(start.environ, config.name))
+        if resolved.origin["log_max_size_bytes"] == "default":  # nobody else looks after a file that we chose
+            config = msgspec.structs.replace(config, log_max_size_bytes=BACKGROUND_LOG_BYTES)
     if config.reload:  # nobody else asks
         config = msgspec.structs.replace(config, read_from=(*paths, *env_files))
     return msgspec.structs.replace(resolved, config=config, table=table)

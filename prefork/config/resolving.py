@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -85,6 +85,8 @@ def resolve(
     fields = {field: each.value for field, each in given.items()}
     if "workers" in fields:
         fields["workers"], fields["workers_why"] = count_workers(fields["workers"], count_cpus)
+    if "admin" in fields:
+        fields["admin"] = _name_under(fields["admin"], chdir)
     fields["reload_dir"] = tuple(join_path(chdir, path) for path in fields.get("reload_dir", ()))
     for field in ("pid", "log_file", "access_log", "certfile", "keyfile", "ca_certs"):
         if fields.get(field, "-") not in {None, "-"}:
@@ -159,13 +161,17 @@ def _resolve_bind(layers: Sequence[Layer], chdir: str) -> Given | None:
                 )
             )
         addresses += [layer.given[key].value for key in ("uds", "fd") if key in layer.given]
-        try:
-            bind = tuple(str(address.under(chdir)) for address in addresses)
-        except RefusedValueError as refused:
-            raise ConfigError(refused.message, *refused.hints) from None
         origins = dict.fromkeys(each.origin for each in given)
-        return Given(_drop_repeated(bind), ", ".join(origins))
+        return Given(_name_under(addresses, chdir), ", ".join(origins))
     return None
+
+
+def _name_under(addresses: Iterable[Address], chdir: str) -> tuple[str, ...]:
+    """Their normal forms, each once, as seen from the service's directory. Raises `ConfigError`."""
+    try:
+        return _drop_repeated(tuple(str(address.under(chdir)) for address in addresses))
+    except RefusedValueError as refused:
+        raise ConfigError(refused.message, *refused.hints) from None
 
 
 def _drop_repeated(bind: tuple[str, ...]) -> tuple[str, ...]:

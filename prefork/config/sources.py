@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from prefork.config.addresses import ANY_HOST, DEFAULT_HOST, Address, parse_port
+from prefork.config.addresses import ANY_HOST, DEFAULT_HOST, LABEL, Address, parse_port
 from prefork.config.nearest import find_nearest
 from prefork.config.options import NAMES, Name
 from prefork.config.peers import parse_peers
@@ -178,4 +178,10 @@ def _read_listen_fds(environ: Mapping[str, str], pid: int) -> tuple[Address, ...
         return ()
     count = _parse("LISTEN_FDS", lambda value: parse_count(value, at_most=1024), text, ConfigError)
     assert isinstance(count, int)  # noqa: S101  # parse_count returns nothing else
-    return tuple(Address("fd", fd=FIRST_LISTEN_FD + index) for index in range(count))
+    names = [
+        name if re.fullmatch(LABEL, name) else "" for name in environ.get("LISTEN_FDNAMES", "").split(":")
+    ]
+    return tuple(
+        Address("fd", fd=FIRST_LISTEN_FD + index, label=names[index] if len(names) == count else "")
+        for index in range(count)
+    )

@@ -15,6 +15,12 @@ from prefork.ipc.starting import SAFE_PATH
 PR_SET_PDEATHSIG = 1
 PR_SET_NO_NEW_PRIVS = 38
 PR_SET_CHILD_SUBREAPER = 36
+FROM_MANAGER = frozenset(
+    {"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"}
+)
+"""What a service manager says to the master alone: sd_listen_fds(3), sd_notify(3). Whoever is started by us inherits
+none of it, lest a subprocess of the app's speak for the service.
+"""
 
 
 class Ended(NamedTuple):
@@ -80,8 +86,9 @@ def start_python(python: str, code: str, argv: list[str], pass_fd: int) -> int:
 
 
 def _make_environment() -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if name not in FROM_MANAGER}
     # Last: setproctitle finds the memory for the title by the first variable, which must not go.
-    return {**os.environ, "PYTHONSAFEPATH": os.environ.get("PYTHONSAFEPATH", SAFE_PATH)}
+    return inherited | {"PYTHONSAFEPATH": inherited.get("PYTHONSAFEPATH", SAFE_PATH)}
 
 
 def replace_python(code: str, argv: list[str], pass_fds: list[int]) -> None:
@@ -261,3 +268,14 @@ def give_back_memory() -> None:
 def get_pid() -> int:
     """Ours."""
     return os.getpid()
+
+
+def find_unit(pid: int) -> str:
+    """The systemd service that this process belongs to; empty if it is none's. See cgroups(7)."""
+    try:
+        with open(f"/proc/{pid}/cgroup") as file:
+            paths = [line.rstrip("\n").rpartition(":")[2] for line in file]
+    except OSError:
+        return ""
+    units = [name for path in paths for name in path.split("/") if name.endswith(".service")]
+    return units[-1] if units and not units[-1].startswith("user@") else ""

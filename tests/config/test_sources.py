@@ -198,6 +198,14 @@ def test_variables_that_are_not_ours_to_read_are_passed_over() -> None:
             {"LISTEN_PID": "77", "LISTEN_FDS": "2", "PORT": "5000"},
             {"bind": Given((Address("fd", fd=3), Address("fd", fd=4)), "env LISTEN_FDS")},
         ),
+        (
+            {"LISTEN_PID": "77", "LISTEN_FDS": "2", "LISTEN_FDNAMES": "web:not clean"},
+            {"bind": Given((Address("fd", fd=3, label="web"), Address("fd", fd=4)), "env LISTEN_FDS")},
+        ),
+        (
+            {"LISTEN_PID": "77", "LISTEN_FDS": "1", "LISTEN_FDNAMES": "one:too many"},
+            {"bind": Given((Address("fd", fd=3),), "env LISTEN_FDS")},
+        ),
         ({"LISTEN_PID": "77", "LISTEN_FDS": "0"}, {}),
         ({"LISTEN_PID": "78", "LISTEN_FDS": "2", "PORT": "5000"}, {"port": Given(5000, "env PORT")}),
         ({"LISTEN_FDS": "2"}, {}),
