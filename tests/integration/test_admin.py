@@ -50,7 +50,8 @@ def read_metrics(admin: Address) -> dict[str, float]:
     with Connection(admin) as connection:
         text = connection.request("/metrics", head=OPENMETRICS).body.decode()
     return {
-        sample.name + "".join(f"{{{key}={value}}}" for key, value in sorted(sample.labels.items())): sample.value
+        sample.name
+        + "".join(f"{{{key}={value}}}" for key, value in sorted(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
@@ -101,7 +102,9 @@ def test_a_reload_that_fails_is_counted_and_leaves_the_service_ready(start: Star
 
 
 def test_what_is_counted_is_what_was_sent_also_by_workers_that_are_gone(start: Start) -> None:
-    running = start("hello_asgi:app", "--workers", "2", "--max-requests", "50", "--min-uptime", "100ms", *ADMIN)
+    running = start(
+        "hello_asgi:app", "--workers", "2", "--max-requests", "50", "--min-uptime", "100ms", *ADMIN
+    )
     admin = find_admin(running)
     with Load(running.address) as load:
         restarts = "prefork_restarts_total{reason=max-requests}"
@@ -109,7 +112,8 @@ def test_what_is_counted_is_what_was_sent_also_by_workers_that_are_gone(start: S
     sent = load.report.ok
     assert load.report.lost == 0
     found = wait_until(
-        lambda: (found := read_metrics(admin))["prefork_requests_total{code=2xx}"] >= sent and found, "the last beat"
+        lambda: (found := read_metrics(admin))["prefork_requests_total{code=2xx}"] >= sent and found,
+        "the last beat",
     )
     assert isinstance(found, dict)
     assert found["prefork_requests_total{code=2xx}"] == sent
@@ -200,7 +204,12 @@ def test_slow_huge_and_garbage_clients_are_no_hindrance(start: Start) -> None:
     process = find_process(running)
     wait_answer(admin, "/livez", (200, "alive"))
     with ExitStack() as opened:
-        for begins in (b"", b"G", b"GET /metrics HTTP/1.1\r\n", b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n" * 50) * 20:
+        for begins in (
+            b"",
+            b"G",
+            b"GET /metrics HTTP/1.1\r\n",
+            b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n" * 50,
+        ) * 20:
             opened.enter_context(Connection(admin)).send(begins)
         for garbage, status in (
             (b"\x16\x03\x01\x02\x00\x01\x00", 400),
@@ -235,7 +244,7 @@ def test_pages_answer_get_and_head_in_the_format_that_is_asked_for(start: Start)
         assert (openmetrics.header("content-type") or "").startswith("application/openmetrics-text")
         assert openmetrics.body.endswith(b"# EOF\n")
         told = connection.request("/status.json").json()
-        assert told["name"] and told["is_ready"] is True
+        assert (told["workers_ready"], told["is_ready"]) == (1, True)
         roles = sorted(process["role"] for process in told["processes"])
         assert {"admin", "master", "worker", "zygote"} <= set(roles)
         assert all(process["rss_bytes"] > 1_000_000 for process in told["processes"])
@@ -269,7 +278,7 @@ def test_a_reload_brings_moves_and_takes_it_away(start: Start, tmp_path: Path) -
     reload(1)
     path = str(tmp_path / "admin.sock")
     assert find_admin(running) == path
-    assert stat.S_IMODE(os.stat(path).st_mode) == 0o660
+    assert stat.S_IMODE(Path(path).stat().st_mode) == 0o660
     wait_answer(path, "/readyz", (200, "ready"))
     write('admin = ["127.0.0.1:0"]')
     reload(2)
@@ -290,7 +299,7 @@ def test_a_reload_brings_moves_and_takes_it_away(start: Start, tmp_path: Path) -
 
 
 @needs_nobody
-def test_it_is_the_workers_user_who_answers(open_folder: Path, start: Start) -> None:  # noqa: F811
+def test_it_is_the_workers_user_who_answers(open_folder: Path, start: Start) -> None:
     path = open_folder / "admin.sock"
     running = start(
         *("metered:app", "--user", NOBODY, "--admin", f"unix:{path}", "--workers", "2"),
