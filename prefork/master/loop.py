@@ -11,6 +11,7 @@ import logging
 import selectors
 import signal
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from msgspec.json import encode as encode_json
 
@@ -28,16 +29,21 @@ from prefork.master.choosing import Choosing
 from prefork.master.handing import Handing
 from prefork.master.hearing import Ear
 from prefork.master.informing import Informing
+from prefork.master.ledger import Ledger
 from prefork.master.performing import Performer
 from prefork.master.policy import policy_of
 from prefork.master.posting import Posting
 from prefork.master.provisions import Provider, Provision
 from prefork.master.reporting import Standing, report_service
+from prefork.master.rotating import Rotating
 from prefork.master.watching import Watching
 from prefork.system import clock, processes, signals, titles
 from prefork.system.listeners import Listener
 from prefork.system.scoreboard import Scoreboard
 from prefork.system.spawning import Spawned
+
+if TYPE_CHECKING:  # few services have it
+    from prefork.master.notifying import Notifying
 
 logger = logging.getLogger("prefork.master")
 
@@ -63,6 +69,7 @@ class Master:
         on_serving: Callable[[Master], None],
         head_start: Spawned | None,
         python: str,
+        make_notifying: Callable[[Arbiter, Ledger, Callable[[], Config]], Notifying] | None = None,
     ) -> None:
         self.arbiter = arbiter
         self.is_drained = False
@@ -78,7 +85,13 @@ class Master:
         self._ear = Ear(
             provision.config, self._children, scoreboard, self._posting, lambda: arbiter.fleet.was_ready
         )
-        self._handing = Handing(self._selector, scoreboard, self._find_state, Choosing(self._selector))
+        self._handing = Handing(
+            self._selector,
+            scoreboard,
+            self._find_state,
+            Choosing(self._selector),
+            is_running=self._children.is_running,
+        )
         self._performer = Performer(
             provision,
             provider,
@@ -91,7 +104,11 @@ class Master:
             head_start=head_start,
             python=python,
         )
+        self._rotating = Rotating(self._performer.list_log_files, self._performer.reopen_log)
         self._watching = Watching(self._selector, self._read_configuration)
+        self._notifying = (
+            make_notifying(arbiter, self._performer.ledger, lambda: self.config) if make_notifying else None
+        )
         self._informing = Informing(self._selector, lambda: encode_json(self.report()), python)
         self._pidfile = provision.config.pid
         self._title = ""
@@ -132,6 +149,8 @@ class Master:
             self._tend_helpers()
         self._watching.end()
         self._informing.end()
+        if self._notifying is not None:
+            self._notifying.end()
         self._inbox.close()
         self._selector.close()
         return end
@@ -145,12 +164,17 @@ class Master:
             for action in sorted(actions, key=lambda action: isinstance(action, do.Report)):
                 self._performer.perform(action)
         self._show_title()
+        if self._notifying is not None:
+            self._notifying.tend()
 
     def _tend_helpers(self) -> None:
         self._informing.tend(self._performer.provision)
+        self._rotating.tend(self.config)
         # Not before the first worker is ready: what is edited until then has a newer time stamp than our start.
         is_serving = self.arbiter.fleet.was_ready and self.arbiter.state() is not ServiceState.STOPPING
         self._watching.tend(self.config, is_wanted=is_serving)
+        if self._notifying is not None and self._notifying.deadline <= clock.monotonic():
+            self._notifying.tend()
 
     # wait → events
 
@@ -164,6 +188,8 @@ class Master:
                 self._informing.deadline,
                 self._posting.next_deadline(),
                 self._handing.next_deadline(),
+                self._rotating.next_deadline(),
+                None if self._notifying is None else self._notifying.deadline,
             )
             if each is not None
         ]
@@ -218,13 +244,22 @@ class Master:
             logger.warning("reload ignored", extra={"reason": "stopping"})
             return
         self._watching.note_reading()
+        if self._notifying is not None:
+            self._notifying.note_reload()
         try:
             config = self._reread()
+        except PreforkError as error:
+            yield refuse_reload(error)
+            return
+        yield from self._handing.choosing.load(config, lambda: self._reload(config))
+
+    def _reload(self, config: Config) -> Iterator[on.AnyEvent]:
+        if self.arbiter.state() is ServiceState.STOPPING:  # while its strategy was loaded
+            return
+        try:
             self._performer.prepare(config)
         except PreforkError as error:
-            hints = "\n".join(f"  {hint}" for hint in error.hints)
-            logger.error("reload refused: %s", error.message, extra={"detail": hints})  # noqa: TRY400 ours, no traceback
-            yield on.ReloadRefused(error.message)
+            yield refuse_reload(error)
             return
         if config.pid != self._pidfile:
             logger.warning("the pidfile stays until a restart", extra={"pid_file": self._pidfile or "none"})
@@ -239,3 +274,10 @@ class Master:
         if title != self._title:
             self._title = title
             titles.set_title(title)
+
+
+def refuse_reload(error: PreforkError) -> on.ReloadRefused:
+    """Say why it changes nothing."""
+    hints = "\n".join(f"  {hint}" for hint in error.hints)
+    logger.error("reload refused: %s", error.message, extra={"detail": hints})
+    return on.ReloadRefused(error.message)

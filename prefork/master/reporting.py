@@ -36,6 +36,12 @@ class Standing(NamedTuple):
     is_drained: bool
 
 
+def count_min_ready(config: Config, fleet: Fleet) -> int:
+    """How many workers must be ready for the service to be."""
+    # Of those wanted now: who has scaled down to two does not wait for a third.
+    return max(1, min(resolve_share(config.min_ready, fleet.target), fleet.target))
+
+
 def report_service(
     arbiter: Arbiter, provision: Provision, ledger: Ledger, app: Imported, standing: Standing
 ) -> told.ServiceStatus:
@@ -44,8 +50,7 @@ def report_service(
     records, summary = ledger.read(), ledger.summarise()
     state = arbiter.state().value
     ready = sum(worker.state is WorkerState.READY for worker in fleet.workers.values())
-    # Of those wanted now: who has scaled down to two does not wait for a third.
-    min_ready = max(1, min(resolve_share(config.min_ready, fleet.target), fleet.target))
+    min_ready = count_min_ready(config, fleet)
     is_parked = fleet.parked > 0
     return told.ServiceStatus(
         version=prefork.__version__,

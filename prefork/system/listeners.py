@@ -52,6 +52,11 @@ class Listener:
         """The address clients can use, with the real port: `127.0.0.1:43211`, `unix:/run/shop.sock`."""
         return name_of(self.sock)
 
+    def describe(self) -> dict[str, str]:
+        """The same for a log line, with what the service manager calls it."""
+        label = self.address.label
+        return {"address": self.name()} | ({"fd_name": label} if label else {})
+
     def is_in_place(self) -> bool:
         """Does its address still lead to it? The file of a unix socket that we made may be gone, or its directory be
         another one by now: a deploy turned `current` round.
@@ -134,7 +139,7 @@ def bind_listener(
             return _bind_unix(address, backlog, socket_mode, owner, option)
         return _bind_tcp(address, backlog)
     except OSError as error:
-        raise _explain(address, error, option) from error
+        raise explain_bind_error(address, error, option) from error
 
 
 def _adopt(address: Address, backlog: int) -> Listener:
@@ -148,6 +153,8 @@ def _adopt(address: Address, backlog: int) -> Listener:
         sock.close()
         raise ConfigError(f"{address} is not a stream socket")
     try:
+        if sock.family != socket.AF_UNIX:  # as on those that we bind
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.listen(backlog)  # on a socket that listens already this only sets the backlog; see listen(2)
         sock.setblocking(False)
     except BaseException:
@@ -232,10 +239,15 @@ def _clear_stale(path: str, option: str) -> None:
         probe.close()
 
 
-def _explain(address: Address, error: OSError, option: str) -> PreforkError:
+def explain_bind_error(address: Address, error: OSError, option: str = "--bind") -> PreforkError:
+    """One error for an address that cannot be had, with who holds it where the system tells."""
     reason = (error.strerror or str(error)).lower()
     if error.errno == errno.EADDRINUSE:
-        holder = find_holder(address.port) if address.port else None
+        holder = (
+            _find_eldest("unix", lambda socket: str(socket.laddr) == address.path)
+            if address.kind == "unix"
+            else find_holder(address.port)
+        )
         by = f" by {holder}" if holder else ""
         return AddressInUseError(
             f"{address} is in use{by}", f"stop it, or choose another address with {option}"

@@ -28,7 +28,7 @@ WAYS = [
             importlib.util.find_spec("watchfiles") is None, reason="watchfiles is not installed"
         ),
     ),
-    "polling",
+    pytest.param("polling", marks=pytest.mark.thorough),
 ]
 APP = """
 VERSION = {version!r}

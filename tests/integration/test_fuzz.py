@@ -60,7 +60,7 @@ def send_bad_input(running: Running, count: int) -> None:
 
 
 @pytest.mark.parametrize("app", ["hello_asgi:app", "hello_wsgi:app"])
-@pytest.mark.parametrize("level", ["debug", "info"])
+@pytest.mark.parametrize("level", ["debug", pytest.param("info", marks=pytest.mark.thorough)])
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
 def test_a_thousand_bad_connections_are_no_flood_of_the_log(
     start: Start, app: str, level: str, loop: str

@@ -28,7 +28,9 @@ AT_ONCE = ("--settle", "0") if any(option.key == "settle" for option in OPTIONS)
 
 pytestmark = pytest.mark.timeout(60 + 15 * RELOADS)
 
-both_interfaces = pytest.mark.parametrize("app", ["echoes:app", "echoes:wsgi"], ids=["asgi", "wsgi"])
+both_interfaces = pytest.mark.parametrize(
+    "app", ["echoes:app", pytest.param("echoes:wsgi", marks=pytest.mark.thorough)], ids=["asgi", "wsgi"]
+)
 
 
 @both_interfaces
@@ -67,7 +69,9 @@ def test_a_burst_of_reloads_loses_nothing_and_ends_with_the_newest(start: Start)
     assert running.get().body.split()[0] == running.find_records("reload")[-1].fields["gen"].encode()
 
 
-@pytest.mark.parametrize("app", ["sleepy:app", "sleepy:wsgi"], ids=["asgi", "wsgi"])
+@pytest.mark.parametrize(
+    "app", ["sleepy:app", pytest.param("sleepy:wsgi", marks=pytest.mark.thorough)], ids=["asgi", "wsgi"]
+)
 @pytest.mark.parametrize("keep_alive", [True, False], ids=["keep-alive", "close"])
 def test_requests_of_a_second_complete_across_reloads(start: Start, app: str, *, keep_alive: bool) -> None:
     running = start(app, "--workers", "4", *AT_ONCE)
@@ -105,7 +109,7 @@ def test_a_long_request_holds_back_nobody_and_the_master_answers_meanwhile(
     wait_until(lambda: len(running.zygotes) == 1, "the end of the old zygotes")
 
 
-@pytest.mark.parametrize("preload", ["auto", "never"])
+@pytest.mark.parametrize("preload", ["auto", pytest.param("never", marks=pytest.mark.thorough)])
 def test_a_slow_import_keeps_nobody_waiting(start: Start, preload: str) -> None:
     """Whether the zygote imports or each worker: the old one goes on until the new one is ready."""
     import_s, patience_s = 3, 2
@@ -172,7 +176,11 @@ def test_connections_that_speak_after_the_drain_began_are_answered(
 
 
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed (Debian: apt-get install wrk)")
-@pytest.mark.parametrize("app", ["hello_asgi:app", "hello_wsgi:app"], ids=["asgi", "wsgi"])
+@pytest.mark.parametrize(
+    "app",
+    ["hello_asgi:app", pytest.param("hello_wsgi:app", marks=pytest.mark.thorough)],
+    ids=["asgi", "wsgi"],
+)
 def test_wrk_sees_no_socket_error_over_three_reloads(start: Start, app: str) -> None:
     running = start(app, "--workers", "4", *AT_ONCE)
 

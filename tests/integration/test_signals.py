@@ -175,7 +175,15 @@ def test_reloads_under_load_lose_nothing_and_end_with_the_new_code(start: Start,
 
 
 @pytest.mark.parametrize(
-    "broken", ["def app(:", "import nothing_there", "raise SystemExit(3)", "1 / 0", "not_app = 1"]
+    "broken",
+    [
+        "def app(:",
+        "raise SystemExit(3)",
+        *(
+            pytest.param(code, marks=pytest.mark.thorough)
+            for code in ("import nothing_there", "1 / 0", "not_app = 1")
+        ),
+    ],
 )
 def test_a_reload_onto_broken_code_changes_nothing_and_the_next_good_one_works(
     start: Start, tmp_path: Path, broken: str

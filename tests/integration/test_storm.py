@@ -33,7 +33,9 @@ HAVE_NO_ANSWER = (signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
 pytestmark = pytest.mark.timeout(120 + 2 * STORM_S)
 
 
-@pytest.mark.parametrize("app", ["echoes:app", "echoes:wsgi"], ids=["asgi", "wsgi"])
+@pytest.mark.parametrize(
+    "app", ["echoes:app", pytest.param("echoes:wsgi", marks=pytest.mark.thorough)], ids=["asgi", "wsgi"]
+)
 @pytest.mark.parametrize("seed", [SEED])
 def test_after_a_storm_of_signals_and_kills_everything_is_as_asked(
     start: Start, tmp_path: Path, app: str, seed: int

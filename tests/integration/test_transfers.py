@@ -24,11 +24,11 @@ pytestmark = pytest.mark.timeout(120)
     [
         ("download:app", ()),
         ("download:wsgi", ()),
-        ("download:wsgi", ("--threads", "2")),
+        pytest.param("download:wsgi", ("--threads", "2"), marks=pytest.mark.thorough),
         ("download:app_file", ()),
-        ("download:app_file", ("--loop", "asyncio")),
+        pytest.param("download:app_file", ("--loop", "asyncio"), marks=pytest.mark.thorough),
         ("download:wsgi_file", ()),
-        ("download:wsgi_file", ("--threads", "2")),
+        pytest.param("download:wsgi_file", ("--threads", "2"), marks=pytest.mark.thorough),
     ],
     ids=["asgi", "wsgi", "wsgi threads", "path", "path asyncio", "file", "file threads"],
 )
@@ -55,7 +55,9 @@ def test_a_download_that_stalls_arrives_whole_in_bounded_memory(
     assert read_peak_bytes(pid) - before < GROWTH_BYTES_AT_MOST
 
 
-@pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
+@pytest.mark.parametrize(
+    "chunked", [False, pytest.param(True, marks=pytest.mark.thorough)], ids=["length", "chunked"]
+)
 @pytest.mark.parametrize(
     ("app", "options"),
     [

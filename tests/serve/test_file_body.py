@@ -14,7 +14,10 @@ from typing import Any
 
 import pytest
 
+from prefork.serve.entrance import Entrance
 from prefork.serve.file_body import FileBody
+from prefork.serve.settings import ServeSettings
+from prefork.serve.tls_facts import Tls
 from tests.certificates import make_client_context, make_server_context
 from tests.serve.serving import GET, HOST, Client, Served, serving, wait_until
 
@@ -296,12 +299,13 @@ def test_where_the_kernel_declines_blocks_are_written(
 def test_over_tls_blocks_are_written(interface: str, loop: str, path: Path, size: int) -> None:
     data = make_bytes(size)
     path.write_bytes(data)
-    context = make_server_context()
     ours, theirs = socket.socketpair()
     with serving(Files(path).app(interface), interface, loop) as served, theirs:
+        behind = Entrance(
+            served.service, ServeSettings(), served.loop, Tls(make_server_context(), ""), speaks_http=True
+        )
         connecting = asyncio.run_coroutine_threadsafe(
-            served.loop.connect_accepted_socket(served.service.open_connection, ours, ssl=context),
-            served.loop,
+            served.loop.connect_accepted_socket(behind.open_connection, ours), served.loop
         )
         trusting = make_client_context()
         trusting.check_hostname = False
