@@ -37,7 +37,7 @@ SETTINGS = ServeSettings(
 
 
 def main(argv: list[str]) -> int:
-    """The process's whole life. `argv`: where the master's prefork is, the channel's descriptor, the master's protocol."""
+    """The process's whole life. `argv`: where the master's prefork is, the channel's descriptor, and its protocol."""
     signals.ignore(
         signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2
     )
