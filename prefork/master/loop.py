@@ -20,6 +20,7 @@ from prefork.control.status import ServiceStatus
 from prefork.core import actions as do
 from prefork.core import events as on
 from prefork.core.arbiter import Arbiter
+from prefork.core.figures import Summary
 from prefork.core.rollout import count_moved
 from prefork.core.states import ServiceState, WorkerState
 from prefork.errors import AppError, PreforkError
@@ -29,12 +30,12 @@ from prefork.master.choosing import Choosing
 from prefork.master.handing import Handing
 from prefork.master.hearing import Ear
 from prefork.master.informing import Informing
-from prefork.master.ledger import Ledger
 from prefork.master.performing import Performer
 from prefork.master.policy import policy_of
 from prefork.master.posting import Posting
 from prefork.master.provisions import Provider, Provision
 from prefork.master.reporting import Standing, report_service
+from prefork.master.rotating import Rotating
 from prefork.master.watching import Watching
 from prefork.system import clock, processes, signals, titles
 from prefork.system.listeners import Listener
@@ -68,7 +69,7 @@ class Master:
         on_serving: Callable[[Master], None],
         head_start: Spawned | None,
         python: str,
-        make_notifying: Callable[[Arbiter, Ledger, Callable[[], Config]], Notifying] | None = None,
+        make_notifying: Callable[[Master], Notifying] | None = None,
     ) -> None:
         self.arbiter = arbiter
         self.is_drained = False
@@ -84,7 +85,13 @@ class Master:
         self._ear = Ear(
             provision.config, self._children, scoreboard, self._posting, lambda: arbiter.fleet.was_ready
         )
-        self._handing = Handing(self._selector, scoreboard, self._find_state, Choosing(self._selector))
+        self._handing = Handing(
+            self._selector,
+            scoreboard,
+            self._find_state,
+            Choosing(self._selector),
+            is_running=self._children.is_running,
+        )
         self._performer = Performer(
             provision,
             provider,
@@ -97,11 +104,10 @@ class Master:
             head_start=head_start,
             python=python,
         )
+        self._rotating = Rotating(self._performer.list_log_files, self._performer.reopen_log)
         self._watching = Watching(self._selector, self._read_configuration)
-        self._notifying = (
-            make_notifying(arbiter, self._performer.ledger, lambda: self.config) if make_notifying else None
-        )
         self._informing = Informing(self._selector, lambda: encode_json(self.report()), python)
+        self._notifying = make_notifying(self) if make_notifying else None
         self._pidfile = provision.config.pid
         self._title = ""
 
@@ -130,6 +136,14 @@ class Master:
         performer = self._performer
         standing = Standing(self._started_at, self._started, self.is_drained)
         return report_service(self.arbiter, performer.provision, performer.ledger, self.app, standing)
+
+    def is_reloading(self) -> bool:
+        """Is a reload under way, or waiting for something?"""
+        return self.arbiter.is_reloading() or self._handing.choosing.has_reload_waiting()
+
+    def summarise(self) -> Summary:
+        """What the workers have done, from the start until now."""
+        return self._performer.ledger.summarise()
 
     def run(self) -> do.Exit:
         """Serve until stopped; returns how it ended."""
@@ -161,6 +175,7 @@ class Master:
 
     def _tend_helpers(self) -> None:
         self._informing.tend(self._performer.provision)
+        self._rotating.tend(self.config)
         # Not before the first worker is ready: what is edited until then has a newer time stamp than our start.
         is_serving = self.arbiter.fleet.was_ready and self.arbiter.state() is not ServiceState.STOPPING
         self._watching.tend(self.config, is_wanted=is_serving)
@@ -180,6 +195,7 @@ class Master:
                 self._posting.next_deadline(),
                 self._handing.next_deadline(),
                 None if self._notifying is None else self._notifying.deadline,
+                self._rotating.next_deadline(),
             )
             if each is not None
         ]
@@ -238,11 +254,18 @@ class Master:
             self._notifying.note_reload()
         try:
             config = self._reread()
+        except PreforkError as error:
+            yield refuse_reload(error)
+            return
+        yield from self._handing.choosing.load(config, lambda: self._reload(config))
+
+    def _reload(self, config: Config) -> Iterator[on.AnyEvent]:
+        if self.arbiter.state() is ServiceState.STOPPING:  # while its strategy was loaded
+            return
+        try:
             self._performer.prepare(config)
         except PreforkError as error:
-            hints = "\n".join(f"  {hint}" for hint in error.hints)
-            logger.error("reload refused: %s", error.message, extra={"detail": hints})  # noqa: TRY400 ours, no traceback
-            yield on.ReloadRefused(error.message)
+            yield refuse_reload(error)
             return
         if config.pid != self._pidfile:
             logger.warning("the pidfile stays until a restart", extra={"pid_file": self._pidfile or "none"})
@@ -257,3 +280,10 @@ class Master:
         if title != self._title:
             self._title = title
             titles.set_title(title)
+
+
+def refuse_reload(error: PreforkError) -> on.ReloadRefused:
+    """Say why it changes nothing."""
+    hints = "\n".join(f"  {hint}" for hint in error.hints)
+    logger.error("reload refused: %s", error.message, extra={"detail": hints})
+    return on.ReloadRefused(error.message)

@@ -197,8 +197,9 @@ class Provider:
     def put_in_force(self, new: Provision, old: Provision) -> None:
         """Log as it says, and give the listeners that stay what can be changed without binding anew."""
         now, before = new.config, old.config
-        if (now.log_level, now.log_format, new.log) != (before.log_level, before.log_format, old.log):
-            logs.set_up_logging(now.log_level, now.log_format, new.log_fd())
+        looks = [(each.log_level, each.log_format, each.log_time) for each in (now, before)]
+        if looks[0] != looks[1] or new.log != old.log:
+            logs.set_up_logging(now.log_level, now.log_format, new.log_fd(), now.log_time)
         is_owner_new = (now.user, now.group) != (before.user, before.group)
         for number in new.listeners.keys() & old.listeners.keys():
             listener = new.listeners[number]

@@ -20,7 +20,6 @@ from prefork.core.arbiter import Arbiter
 from prefork.errors import EXIT_APP, AppError
 from prefork.master.banner import show_banner
 from prefork.master.choosing import check_strategy
-from prefork.master.ledger import Ledger
 from prefork.master.loop import Master
 from prefork.master.policy import policy_of
 from prefork.master.provisions import Provider, Provision, check, read_certificates
@@ -48,7 +47,8 @@ def run_master(config: Config, reread: Callable[[], Config], head_start: Spawned
         provider = Provider()
         undo.callback(provider.close)
         log, access_log = provider.open_logs(config)
-        logs.set_up_logging(config.log_level, config.log_format, logs.STDERR if log is None else log.fd)
+        fd = logs.STDERR if log is None else log.fd
+        logs.set_up_logging(config.log_level, config.log_format, fd, config.log_time)
         if config.pid is not None:
             undo.callback(_claim_pidfile(config.pid, config.umask).remove)
         provision = Provision(
@@ -79,7 +79,7 @@ def run_master(config: Config, reread: Callable[[], Config], head_start: Spawned
     return end.code
 
 
-def _find_manager() -> Callable[[Arbiter, Ledger, Callable[[], Config]], Notifying] | None:
+def _find_manager() -> Callable[[Master], Notifying] | None:
     if not os.environ.get(NOTIFY_SOCKET):
         return None
     from prefork.master.notifying import Notifying  # noqa: PLC0415  # few services have it
