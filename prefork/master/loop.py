@@ -20,6 +20,7 @@ from prefork.control.status import ServiceStatus
 from prefork.core import actions as do
 from prefork.core import events as on
 from prefork.core.arbiter import Arbiter
+from prefork.core.figures import Summary
 from prefork.core.rollout import count_moved
 from prefork.core.states import ServiceState, WorkerState
 from prefork.errors import AppError, PreforkError
@@ -29,7 +30,6 @@ from prefork.master.choosing import Choosing
 from prefork.master.handing import Handing
 from prefork.master.hearing import Ear
 from prefork.master.informing import Informing
-from prefork.master.ledger import Ledger
 from prefork.master.performing import Performer
 from prefork.master.policy import policy_of
 from prefork.master.posting import Posting
@@ -69,7 +69,7 @@ class Master:
         on_serving: Callable[[Master], None],
         head_start: Spawned | None,
         python: str,
-        make_notifying: Callable[[Arbiter, Ledger, Callable[[], Config]], Notifying] | None = None,
+        make_notifying: Callable[[Master], Notifying] | None = None,
     ) -> None:
         self.arbiter = arbiter
         self.is_drained = False
@@ -106,10 +106,8 @@ class Master:
         )
         self._rotating = Rotating(self._performer.list_log_files, self._performer.reopen_log)
         self._watching = Watching(self._selector, self._read_configuration)
-        self._notifying = (
-            make_notifying(arbiter, self._performer.ledger, lambda: self.config) if make_notifying else None
-        )
         self._informing = Informing(self._selector, lambda: encode_json(self.report()), python)
+        self._notifying = make_notifying(self) if make_notifying else None
         self._pidfile = provision.config.pid
         self._title = ""
 
@@ -138,6 +136,14 @@ class Master:
         performer = self._performer
         standing = Standing(self._started_at, self._started, self.is_drained)
         return report_service(self.arbiter, performer.provision, performer.ledger, self.app, standing)
+
+    def is_reloading(self) -> bool:
+        """Is a reload under way, or waiting for something?"""
+        return self.arbiter.is_reloading() or self._handing.choosing.has_reload_waiting()
+
+    def summarise(self) -> Summary:
+        """What the workers have done, from the start until now."""
+        return self._performer.ledger.summarise()
 
     def run(self) -> do.Exit:
         """Serve until stopped; returns how it ended."""

@@ -20,7 +20,6 @@ from prefork.core.arbiter import Arbiter
 from prefork.errors import EXIT_APP, AppError
 from prefork.master.banner import show_banner
 from prefork.master.choosing import check_strategy
-from prefork.master.ledger import Ledger
 from prefork.master.loop import Master
 from prefork.master.policy import policy_of
 from prefork.master.provisions import Provider, Provision, check, read_certificates
@@ -86,7 +85,7 @@ def run_master(
     return end.code
 
 
-def _find_manager() -> Callable[[Arbiter, Ledger, Callable[[], Config]], Notifying] | None:
+def _find_manager() -> Callable[[Master], Notifying] | None:
     if not os.environ.get(NOTIFY_SOCKET):
         return None
     from prefork.master.notifying import Notifying  # noqa: PLC0415  # few services have it
