@@ -7,6 +7,7 @@ import latency
 import reloading
 import respawn
 import resting
+import scraping
 import sharing
 import spreading
 import throughput
@@ -15,7 +16,7 @@ from case import Case
 GROUPS = {
     "http": (*throughput.CASES, *latency.CASES),
     "accept": accepting.CASES,
-    "life": (*resting.CASES, *sharing.CASES, *respawn.CASES, *reloading.CASES),
+    "life": (*resting.CASES, *scraping.CASES, *sharing.CASES, *respawn.CASES, *reloading.CASES),
     "spread": spreading.CASES,
 }
 """Word -> the cases it stands for."""
