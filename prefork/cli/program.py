@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import posixpath
 
 import click
 
 import prefork
-from prefork.cli.check import make_check_command
-from prefork.cli.config_command import make_config_command
+from prefork.cli.commands import COMMANDS
+from prefork.cli.cutting import CONFIG_FLAG
 from prefork.cli.parameters import write_options
-from prefork.cli.run import make_run_command
-from prefork.cli.version import make_version_command
 from prefork.config.nearest import find_nearest
 from prefork.errors import UsageError
 
@@ -33,20 +32,32 @@ _OWN_FLAGS = frozenset({"--help", "-h", "--version"})
 class Program(click.Group):
     """The group of commands; what does not begin with one belongs to `run`."""
 
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # click's
+        if cmd_name not in COMMANDS or cmd_name in self.commands:
+            return self.commands.get(cmd_name)
+        module, _, function = COMMANDS[cmd_name].partition(":")
+        made = getattr(importlib.import_module(f"prefork.cli.{module}"), function)()
+        assert isinstance(made, click.Command)  # noqa: S101  # the table says so
+        return made
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if args[:1] == ["help"]:
             args = [*args[1:], "--help"]
         first = args[0] if args else ""
-        if first not in _OWN_FLAGS and first not in self.commands:
-            self._refuse_misspelt(first)
+        if first not in _OWN_FLAGS and first not in COMMANDS:
+            self._refuse_misspelt(first, args[1:])
             args = ["run", *args]
         return super().parse_args(ctx, args)
 
-    def _refuse_misspelt(self, word: str) -> None:
-        # An app has a colon, a slash or a dot in it, or is the name of a module that is there.
+    def _refuse_misspelt(self, word: str, others: list[str]) -> None:
+        # An app has a colon, a slash or a dot in it, or is the name of a module that is there, or of a table.
         if not word.isidentifier() or posixpath.exists(word) or posixpath.exists(f"{word}.py"):
             return
-        if near := find_nearest(word, self.commands):
+        near = find_nearest(word, COMMANDS)
+        if near and word not in _list_tables(others):
             raise UsageError(
                 f"no command {word}, and no app of that name here",
                 f"did you mean prefork {near}?        an app is module:attr or path/to/app.py",
@@ -55,6 +66,20 @@ class Program(click.Group):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         self.format_commands(ctx, formatter)
         write_options(formatter)
+
+
+def _list_tables(words: list[str]) -> tuple[str, ...]:
+    """The apps of the file that these words name, or of ./prefork.toml. Only who looks misspelt pays for reading it."""
+    from prefork.cli.reading import read_tables, start_from_flags  # noqa: PLC0415  # see above
+    from prefork.config.tables import list_apps  # noqa: PLC0415
+
+    flags = {}
+    for index, word in enumerate(words):
+        if word in {"-c", "--config"} and words[index + 1 :]:
+            flags[CONFIG_FLAG] = words[index + 1]
+        elif word.startswith("--config="):
+            flags[CONFIG_FLAG] = word.removeprefix("--config=")
+    return list_apps(read_tables(start_from_flags(None, flags)))
 
 
 def make_program() -> Program:
@@ -74,8 +99,6 @@ def make_program() -> Program:
     program.params.append(
         click.Option(["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_print_version)
     )
-    for make in (make_run_command, make_check_command, make_config_command, make_version_command):
-        program.add_command(make())
     return program
 
 

@@ -83,7 +83,7 @@ def parse_address(text: object) -> Address:
 
 def parse_addresses(value: object) -> tuple[Address, ...]:
     """Read a list of addresses; commas divide, so a unix path with a comma in it needs `--uds`."""
-    addresses = tuple(parse_address(item) for item in split_list(value))
+    addresses = tuple(parse_address(item) for item in split_list(value, ACCEPTED))
     if not addresses:
         raise RefusedValueError("no address", ACCEPTED)
     return addresses

@@ -217,7 +217,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "min-body-rate",
         "min_body_rate_bytes",
-        kinds.SIZE,
+        kinds.RATE,
         "Time",
         "Bytes a second of a body, on average after 10 s, or 408; 0: only silence of 60 s ends it.",
     ),

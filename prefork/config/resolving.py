@@ -38,6 +38,10 @@ class Resolved(msgspec.Struct, frozen=True):
     """For each field of Config but what is derived: `flag --workers`, `prefork.toml`, `env PORT`, `default`, …"""
     notes: tuple[str, ...] = ()
     """What the user should hear of at the start, a line each."""
+    env_files: Mapping[str, str] = msgspec.field(default_factory=dict)
+    """The files that the app's environment was read from: each path with who named it."""
+    table: str = ""
+    """The `[app.NAME]` that it is of; empty: of the top of the file, or of none."""
 
 
 def find_chdir(layers: Sequence[Layer], directory: str) -> str:
@@ -93,7 +97,7 @@ def resolve(
     }
     for derived in ("workers_why", "config_file", "read_from"):
         del origin[derived]
-    return Resolved(config, origin, tuple(notes))
+    return Resolved(config, origin, tuple(notes), _tell_env_files(layers, chdir))
 
 
 def derive_name(app: str, directory: str) -> str:
@@ -200,6 +204,15 @@ def _resolve_env(layers: Sequence[Layer], chdir: str, env_files: Mapping[str, st
             origins[layer.given["env"].origin] = None
             pairs |= layer.given["env"].value
     return Given(pairs, ", ".join(reversed(origins))) if origins else None
+
+
+def _tell_env_files(layers: Sequence[Layer], chdir: str) -> dict[str, str]:
+    named = [layer for layer in reversed(layers) if "env-file" in layer.given]
+    return {
+        join_path(chdir, path): layer.given["env-file"].origin
+        for layer in named
+        for path in _env_files(layer)
+    }
 
 
 def _env_files(layer: Layer) -> tuple[str, ...]:

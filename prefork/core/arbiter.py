@@ -21,6 +21,7 @@ from prefork.core.policy import (
     Policy,
 )
 from prefork.core.records import NEVER, Generation, Worker
+from prefork.core.stalls import Stalls
 from prefork.core.states import ServiceState, WorkerState, ZygoteState
 from prefork.errors import EXIT_APP, EXIT_OK, refuse_unreachable
 
@@ -30,6 +31,7 @@ class Arbiter:
 
     def __init__(self, policy: Policy, spread: Callable[[], float], rows: int = 1024) -> None:
         self.fleet = Fleet(policy, spread, rows)
+        self._stalls = Stalls()
         self._queued: Policy | None = None
         self._was_complete = False
         self._stopping: str | None = None
@@ -100,7 +102,9 @@ class Arbiter:
             # By all the time since the last event: by the delay alone, what was due first would be due at once.
             self._blame_nobody(fleet.now - before)
         for worker in list(fleet.workers.values()):
-            self._check_beat(worker, event.ticks.get(worker.serial, 0.0))
+            tick = event.ticks.get(worker.serial, 0.0)
+            self._check_beat(worker, tick)
+            self._stalls.look(fleet, worker, tick)
             if worker.deadline <= fleet.now:
                 self._worker_is_due(worker)
         for gen in list(fleet.gens.values()):
@@ -115,6 +119,7 @@ class Arbiter:
             worker.beat_due += lost_s  # of a fork that is not confirmed
             if worker.is_serving():
                 worker.expect_beat(fleet.now)
+                self._stalls.watch(worker, fleet.now)
         for gen in fleet.gens.values():
             gen.deadline += lost_s
 
@@ -331,6 +336,7 @@ class Arbiter:
         worker.ready_at = fleet.now
         worker.become(WorkerState.READY, fleet.now + worker.policy.min_uptime_s)
         worker.expect_beat(fleet.now)
+        self._stalls.watch(worker, fleet.now)
         fleet.was_ready = True
         fleet.report(
             "info", "worker ready", slot=worker.slot, gen=worker.gen, boot_ms=boot_ms, pid=worker.pid

@@ -34,6 +34,7 @@ from prefork.system.spawning import Spawned, spawn_zygote
 
 logger = logging.getLogger("prefork.master")
 
+NO_STACKS = "no stacks: it did not run to write them"
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
@@ -100,6 +101,8 @@ class Performer:
                 worker = self._children.workers[action.serial]
                 if worker.pid and worker.stacks_fd is not None:
                     processes.send_signal(worker.pid, worker.pidfd, signals.DUMP_STACKS)
+            case do.TellStall():
+                self._tell_stall(self._children.workers[action.serial], action)
             case do.KillWorker():
                 self._kill_worker(self._children.workers[action.serial], action.why)
             case do.ForgetWorker():
@@ -286,11 +289,17 @@ class Performer:
             self.ledger.close_row(self._children.workers[serial].row)
         self._children.drop_worker(serial)
 
+    def _tell_stall(self, worker: WorkerHandle, action: do.TellStall) -> None:
+        extra: dict[str, object] = {"slot": worker.slot, "gen": worker.gen, "pid": worker.pid}
+        extra["stalled_ms"] = round(action.stalled_s * 1000)
+        if action.untold:
+            extra["untold"] = action.untold
+        extra["detail"] = worker.take_stacks() or NO_STACKS
+        logger.warning("worker is slow", extra=extra)
+
     def _kill_worker(self, worker: WorkerHandle, why: str) -> None:
         extra = {"slot": worker.slot, "gen": worker.gen, "pid": worker.pid, "why": why}
         stacks = worker.take_stacks()
-        logger.error(
-            "worker killed", extra=extra | {"detail": stacks or "no stacks: it did not run to write them"}
-        )
+        logger.error("worker killed", extra=extra | {"detail": stacks or NO_STACKS})
         if worker.pid:
             processes.send_signal(worker.pid, worker.pidfd, signal.SIGKILL)

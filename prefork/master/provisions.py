@@ -17,7 +17,7 @@ import msgspec
 from prefork.config.addresses import parse_address
 from prefork.config.model import Config
 from prefork.errors import ConfigError, PreforkError
-from prefork.system import certificates, logs, privileges
+from prefork.system import certificates, logs, privileges, rotation
 from prefork.system.certificates import Credentials
 from prefork.system.listeners import Listener, bind_listener
 from prefork.system.metrics_dir import MetricsDir, make_metrics_dir
@@ -50,12 +50,7 @@ class LogFile(msgspec.Struct, frozen=True, eq=False):
 
     def is_in_place(self) -> bool:
         """Does its path still lead to it? It may have been rotated, or a directory above it turned round."""
-        if not self.is_file():
-            return True
-        try:
-            return os.path.samestat(os.stat(self.path), os.fstat(self.fd))
-        except OSError:
-            return False
+        return not self.is_file() or rotation.is_at(self.path, self.fd)
 
 
 class Provision(msgspec.Struct, frozen=True, eq=False):
@@ -220,7 +215,7 @@ class Provider:
         fd = open_log_for(config, reopened.kind, reopened.path)
         for log in self._logs:
             if log.is_same(reopened):
-                os.dup2(fd, log.fd, inheritable=False)
+                logs.lead_elsewhere(log.fd, fd)
         return fd
 
     def retain(self, provisions: Iterable[Provision]) -> dict[int, str]:

@@ -35,11 +35,17 @@ NOTIFY_SOCKET = "NOTIFY_SOCKET"
 logger = logging.getLogger("prefork.master")
 
 
-def run_master(config: Config, reread: Callable[[], Config], head_start: Spawned | None = None) -> int:
+def run_master(
+    config: Config,
+    reread: Callable[[], Config],
+    head_start: Spawned | None = None,
+    on_serving: Callable[[Master], None] | None = None,
+) -> int:
     """Serve until stopped; returns the exit code. Raises `PreforkError` for whatever keeps the service from starting.
 
     `reread` gives the configuration anew for a reload, and raises `PreforkError` if it has become invalid.
-    `head_start` is an interpreter started beforehand; it becomes the first zygote.
+    `head_start` is an interpreter started beforehand; it becomes the first zygote. `on_serving` is called once, in
+    place of showing the banner.
     """
     check(config)
     check_strategy(config)
@@ -65,7 +71,7 @@ def run_master(config: Config, reread: Callable[[], Config], head_start: Spawned
             make_scoreboard(),
             Arbiter(policy_of(config), chance.draw, ROWS),
             reread=reread,
-            on_serving=show_banner,
+            on_serving=on_serving or show_banner,
             head_start=head_start,
             python=interpreter.find_python(os.environ),
             make_notifying=_find_manager(),

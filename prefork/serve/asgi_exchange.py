@@ -19,6 +19,8 @@ from prefork.serve.http import HttpConnection
 from prefork.serve.response import CONTINUE
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from prefork.serve.asgi import AsgiService
     from prefork.serve.ends import Ends
 
@@ -138,6 +140,11 @@ class AsgiExchange(Exchange):
     def abandon(self) -> None:
         if self._task is not None:
             self._task.cancel()
+
+    def find_stack(self) -> list[FrameType]:
+        from prefork.serve.stacks import find_coroutine_stack  # noqa: PLC0415  # when the first request is slow
+
+        return find_coroutine_stack(self._service.stepper.tasks, AsgiExchange._run.__code__, self)
 
     def hang_up(self) -> None:
         self._wake()

@@ -22,10 +22,11 @@ import httptools
 from prefork.serve.clock import stopwatch_ns
 from prefork.serve.ends import Client, Server, name_ends
 from prefork.serve.exchange import Exchange, Phase
-from prefork.serve.reader import PIECE_BYTES, Feed, RequestReader
+from prefork.serve.reader import RequestReader
 from prefork.serve.refusal import Refusal, judge_malformed
 from prefork.serve.response import render_refusal
 from prefork.serve.service import IN_FLIGHT
+from prefork.serve.whole_reader import PIECE_BYTES, Feed
 from prefork.serve.write_gate import WriteGate
 
 if TYPE_CHECKING:
@@ -113,15 +114,27 @@ class HttpConnection(asyncio.Protocol):
         if transport.get_extra_info("sslcontext") is not None:
             self.scheme = "https"
         self.reader = self.service.make_reader(self)
-        self._feed = self.reader.parser.feed_data
+        self._feed = self.reader.feed
         self.service.open(self)
 
     def data_received(self, data: bytes) -> None:
         self.service.tally.bytes_in += len(data)
+        reader = self.reader
+        if (
+            self.exchange is None
+            and self._feed is reader.feed
+            and not self._queue
+            and not reader.in_head
+            and not self.gate.is_shut
+        ):
+            exchange = reader.take_whole(data)
+            if exchange is not None:
+                self.exchange = exchange
+                exchange.begin()
+                return
         if len(data) > PIECE_BYTES:
             self._feed_in_pieces(data)
         else:
-            reader = self.reader
             reader.data = data
             try:
                 self._feed(data)
@@ -182,7 +195,7 @@ class HttpConnection(asyncio.Protocol):
     # For the reader and the exchanges.
 
     def admit(self) -> Exchange:
-        """Queue a request whose head is complete; the reader fills in the exchange returned."""
+        """Count a request in whose head is complete; the reader fills in the exchange returned."""
         if self._feed is _discard:
             raise Refusal(400, "the connection ended with a request before, in the same read")
         exchange = self.spare
@@ -190,10 +203,15 @@ class HttpConnection(asyncio.Protocol):
             exchange = self.service.make_exchange(self)
         else:
             self.spare = None
-        self._queue.append(exchange)
         self.service.cells[IN_FLIGHT] += 1
         if self.is_timed:
             exchange.began_ns = stopwatch_ns()
+        return exchange
+
+    def enqueue(self) -> Exchange:
+        """Count a request in that is answered when its turn comes."""
+        exchange = self.admit()
+        self._queue.append(exchange)
         return exchange
 
     def feed_through(self, feed: Feed) -> None:

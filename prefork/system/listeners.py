@@ -142,7 +142,7 @@ def bind_listener(
             return _bind_unix(address, backlog, socket_mode, owner, option)
         return _bind_tcp(address, backlog)
     except OSError as error:
-        raise _explain(address, error, option) from error
+        raise explain_bind_error(address, error, option) from error
 
 
 def _adopt(address: Address, backlog: int) -> Listener:
@@ -242,10 +242,15 @@ def _clear_stale(path: str, option: str) -> None:
         probe.close()
 
 
-def _explain(address: Address, error: OSError, option: str) -> PreforkError:
+def explain_bind_error(address: Address, error: OSError, option: str = "--bind") -> PreforkError:
+    """One error for an address that cannot be had, with who holds it where the system tells."""
     reason = (error.strerror or str(error)).lower()
     if error.errno == errno.EADDRINUSE:
-        holder = find_holder(address.port) if address.port else None
+        holder = (
+            _find_eldest("unix", lambda socket: str(socket.laddr) == address.path)
+            if address.kind == "unix"
+            else find_holder(address.port)
+        )
         by = f" by {holder}" if holder else ""
         return AddressInUseError(
             f"{address} is in use{by}", f"stop it, or choose another address with {option}"

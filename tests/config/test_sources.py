@@ -108,16 +108,10 @@ REFUSALS: list[tuple[Callable[[], Layer], type[PreforkError], str, str]] = [
         "keep-alive and keep_alive are the same key",
     ),
     (
-        lambda: read_file({"app": {"shop": {"workers": 2}}}),
+        lambda: read_file({"apps": {"shop": {"workers": 2}}}),
         ConfigError,
-        "prefork.toml: no table [app] here",
-        "one service per file: its keys stand at the top, before [env]",
-    ),
-    (
-        lambda: read_file({"profile": {"production": {}}}),
-        ConfigError,
-        "prefork.toml: no table [profile] here",
-        "one service per file: its keys stand at the top, before [env]",
+        "prefork.toml: no table [apps] here",
+        "the tables are [app.NAME], [profile.NAME] and [app.NAME.profile.NAME], each with keys and an env",
     ),
     (
         lambda: read_flags({"workers": "2", "instances": "4"}),
