@@ -13,7 +13,7 @@ from prefork.config.model import Config
 from prefork.config.values import resolve_share
 from prefork.control import status as told
 from prefork.core.arbiter import Arbiter
-from prefork.core.figures import Record, Summary, find_percentile
+from prefork.core.figures import Record, Summary, find_percentile, summarise
 from prefork.core.fleet import Fleet
 from prefork.core.records import NEVER, Slot, Worker
 from prefork.core.rollout import count_moved, find_stage
@@ -47,7 +47,8 @@ def report_service(
 ) -> told.ServiceStatus:
     """The service now."""
     fleet, config, now = arbiter.fleet, provision.config, clock.monotonic()
-    records, summary = ledger.read(), ledger.summarise()
+    records = ledger.read()
+    summary = summarise(records.values(), ledger.gone)
     state = arbiter.state().value
     ready = sum(worker.state is WorkerState.READY for worker in fleet.workers.values())
     min_ready = count_min_ready(config, fleet)

@@ -8,6 +8,7 @@ import proxied
 import reloading
 import respawn
 import resting
+import scraping
 import sharing
 import spreading
 import throughput
@@ -16,7 +17,14 @@ from case import Case
 GROUPS = {
     "http": (*throughput.CASES, *latency.CASES),
     "accept": accepting.CASES,
-    "life": (*resting.CASES, *sharing.CASES, *respawn.CASES, *reloading.CASES, *proxied.CASES),
+    "life": (
+        *resting.CASES,
+        *scraping.CASES,
+        *sharing.CASES,
+        *respawn.CASES,
+        *reloading.CASES,
+        *proxied.CASES,
+    ),
     "spread": spreading.CASES,
 }
 """Word -> the cases it stands for."""
