@@ -42,6 +42,7 @@ SIDEWAYS: dict[tuple[str, str], str] = {
 
 FORBIDDEN_MODULES = {
     "core": {"asyncio", "logging", "os", "random", "signal", "socket", "time"},
+    "control": {"asyncio", "threading"},
     "ipc": {"asyncio"},
     "master": {"asyncio"},
 }

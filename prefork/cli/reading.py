@@ -87,7 +87,7 @@ def read_configuration(start: Start, find_app: FindApp | None = None) -> Resolve
     _check_directory(resolved.config.chdir, "chdir")
     for path in resolved.config.reload_dir:
         _check_directory(path, "reload-dir")
-    config = resolved.config
+    config = msgspec.structs.replace(resolved.config, config_file=paths[-len(files)] if files else "")
     if config.reload:  # nobody else asks
         config = msgspec.structs.replace(config, read_from=(*paths, *env_files))
     return msgspec.structs.replace(resolved, config=config)

@@ -101,6 +101,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     reload_include: tuple[str, ...] = ()
     """Patterns of names watched besides `*.py`."""
     reload_exclude: tuple[str, ...] = ()
+    config_file: str = ""
+    """The file that was read, absolute; empty if there was none."""
     read_from: tuple[str, ...] = ()
     """The files that all this was read from, or would be if they were there."""
 

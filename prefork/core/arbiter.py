@@ -70,8 +70,10 @@ class Arbiter:
                 self._stop(event)
             case on.ReloadAsked():
                 self._reload(event.policy)
+            case on.ReloadRefused():
+                fleet.history.note_refusal(event.why)
             case on.ScaleAsked():
-                self._scale(event.by)
+                self._scale(event)
             case on.ParkAsked():
                 self._park()
             case on.ZygoteReady() | on.ZygoteFailed() | on.ZygoteDeaf() | on.ZygoteExited():
@@ -124,7 +126,7 @@ class Arbiter:
         worker.expect_beat(tick if tick <= fleet.now else 0.0)
         if worker.beat_due <= fleet.now:
             silent = round(fleet.now - worker.beat_floor, 1)
-            fleet.condemn(worker, f"its loop has been stuck for {silent} s (timeout)")
+            fleet.condemn(worker, f"its loop has been stuck for {silent} s (timeout)", "hung")
 
     def _worker_is_due(self, worker: Worker) -> None:
         fleet = self.fleet
@@ -133,13 +135,13 @@ class Arbiter:
                 late = f"not ready within {worker.policy.boot_timeout_s:g} s"
                 if worker.policy.wait_ready:
                     late += " (wait-ready: has the app called prefork.ready()?)"
-                fleet.condemn(worker, worker.why or late)
+                fleet.condemn(worker, worker.why or late, "boot")
             case WorkerState.READY if worker.why:
-                fleet.condemn(worker, worker.why)
+                fleet.condemn(worker, worker.why, "misbehaved")
             case WorkerState.READY:
                 fleet.settle(worker)
             case WorkerState.DRAINING:
-                fleet.condemn(worker, worker.why or "still draining when its graceful time was over")
+                fleet.condemn(worker, worker.why or "still draining when its graceful time was over", "hung")
             case WorkerState.KILLED:
                 fleet.out.append(do.KillWorker(worker.serial, worker.why))
                 worker.kills += 1
@@ -207,17 +209,18 @@ class Arbiter:
         else:
             rollout.begin(fleet, policy)
 
-    def _scale(self, by: int) -> None:
+    def _scale(self, event: on.ScaleAsked) -> None:
         fleet = self.fleet
-        if self._stopping is not None or (fleet.parked and by < 0):
+        asked = event.to or fleet.target + event.by
+        if self._stopping is not None or (fleet.parked and asked < 0) or asked == fleet.target:
             return
-        wanted = min(max(1, fleet.target + by), fleet.room_for())
+        wanted = min(max(1, asked), fleet.room_for())
         if wanted == fleet.target:
             fleet.report(
                 "warning",
                 "scale ignored",
                 workers=fleet.target,
-                reason="never below one" if by < 0 else "the scoreboard is full",
+                reason="never below one" if asked < 1 else "the scoreboard is full",
             )
             return
         fleet.retarget(wanted)
@@ -276,7 +279,7 @@ class Arbiter:
         gen.become(ZygoteState.EXITED)
         for worker in [w for w in fleet.workers.values() if w.gen == gen.gen and w.pid == 0]:
             # Its fork was asked of the dead and never confirmed: it does not exist, or sees its channel closed.
-            fleet.bury(worker, "its zygote died", killed=True)
+            fleet.bury(worker, "its zygote died", killed=True, reason="machine")
         if was_expected:
             return
         ended = "importing the app ended the process" if was_importing else "the zygote ended"
@@ -311,10 +314,10 @@ class Arbiter:
                     worker.why = worker.why or "its channel is closed"
                     worker.deadline = min(worker.deadline, fleet.now + DEAF_GRACE_S)
             case on.WorkerMisbehaved():
-                fleet.condemn(worker, event.why)
+                fleet.condemn(worker, event.why, "misbehaved")
             case on.ForkRefused():
                 # No process, no memory, no descriptor: the machine's state, and no fault of the app's.
-                fleet.bury(worker, event.why, killed=True)
+                fleet.bury(worker, event.why, killed=True, reason="machine")
             case on.WorkerExited():
                 cut = {"lost": event.lost, "connections": event.connections}
                 fleet.bury(worker, event.how, killed=event.killed, cut=cut if event.connections else {})

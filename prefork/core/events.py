@@ -34,10 +34,17 @@ class ReloadAsked(Event, frozen=True):
     policy: Policy
 
 
-class ScaleAsked(Event, frozen=True):
-    """One worker more or less (TTIN, TTOU)."""
+class ReloadRefused(Event, frozen=True):
+    """The new configuration is invalid, or what it needs cannot be opened."""
 
-    by: int
+    why: str
+
+
+class ScaleAsked(Event, frozen=True):
+    """So many workers more or less (TTIN, TTOU), or so many: `to` counts if it is not 0."""
+
+    by: int = 0
+    to: int = 0
 
 
 class ParkAsked(Event, frozen=True):
@@ -139,6 +146,7 @@ AnyEvent = (
     | Woke
     | StopAsked
     | ReloadAsked
+    | ReloadRefused
     | ScaleAsked
     | ParkAsked
     | ZygoteReady

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from prefork.core import actions as do
+from prefork.core.history import History
 from prefork.core.policy import (
     DUMP_GRACE_S,
     KILL_AGAIN_S,
@@ -19,6 +20,7 @@ from prefork.core.policy import (
     QUICK_STOP_S,
     Policy,
 )
+from prefork.core.reasons import Reason, classify_end, classify_retirement
 from prefork.core.records import NEVER, Generation, Rollout, Slot, Worker
 from prefork.core.respawn import delay_s
 from prefork.core.states import WorkerState, ZygoteState
@@ -39,6 +41,7 @@ class Fleet:
         self.workers: dict[int, Worker] = {}
         self.gens: dict[int, Generation] = {}
         self.rollout: Rollout | None = None
+        self.history = History()
         self.parked = 0
         """How many workers there were before all were drained (WINCH); 0 if that did not happen."""
         self.was_ready = False
@@ -74,6 +77,10 @@ class Fleet:
         """How many workers the scoreboard has rows for."""
         return len(self._rows) + len(self.workers)
 
+    def find_retry(self, slot: Slot) -> float:
+        """From when on somebody may be forked into this slot; in the past if only something else is waited for."""
+        return max(slot.not_before, self._not_before if self.is_probing() else 0.0)
+
     def next_deadline(self) -> float:
         """The next moment at which time alone changes something; NEVER if there is none."""
         deadline = NEVER
@@ -85,7 +92,7 @@ class Fleet:
             deadline = min(deadline, self.rollout.deadline)
         for slot in self.slots.values():
             if self.was_ready and self._is_wanting(slot) and not slot.failed:
-                due = max(slot.not_before, self._not_before if self.is_probing() else 0.0)
+                due = self.find_retry(slot)
                 # A slot that waits for something else than time must not make the master spin.
                 if due > self.now:
                     deadline = min(deadline, due)
@@ -211,7 +218,11 @@ class Fleet:
         old, slot.current, slot.successor = slot.current, slot.successor, None
         slot.forgive()
         if old is not None:
-            self.drain(old, "reload" if old.gen != slot.gen else old.retiring)
+            is_reload = old.gen != slot.gen
+            slot.last_reason = "reload" if is_reload else old.retiring
+            if not is_reload:
+                self.history.count_restart(classify_retirement(old.retiring))
+            self.drain(old, slot.last_reason)
 
     def settle(self, worker: Worker) -> None:
         """It has lived for min-uptime: its slot and the service are forgiven."""
@@ -225,6 +236,7 @@ class Fleet:
         if worker.state not in (WorkerState.BOOTING, WorkerState.READY):
             return
         graceful_s = worker.policy.graceful_timeout_s
+        worker.leaving = reason
         worker.has_left = worker.state is WorkerState.BOOTING
         worker.become(WorkerState.DRAINING, self.now + graceful_s)
         self.out.append(do.DrainWorker(worker.serial, reason, graceful_s, last))
@@ -246,13 +258,14 @@ class Fleet:
         if worker.state is WorkerState.KILLED:
             return
         self.out.append(do.QuitWorker(worker.serial))
+        worker.leaving = worker.leaving or reason
         worker.has_left = True
         if worker.state is not WorkerState.DRAINING:
             worker.become(WorkerState.DRAINING, NEVER)
         worker.why = f"still there {QUICK_STOP_S:g} s after a quick stop ({reason})"
         worker.deadline = min(worker.deadline, self.now + QUICK_STOP_S)
 
-    def condemn(self, worker: Worker, why: str) -> None:
+    def condemn(self, worker: Worker, why: str, reason: Reason) -> None:
         """It will be dumped, then killed. Its slot is free at once."""
         if worker.state is WorkerState.KILLED:
             return
@@ -263,19 +276,26 @@ class Fleet:
         self.report("error", "worker condemned", **who(worker), why=why)
         self.out.append(do.DumpStacks(worker.serial))
         if not was_asked:
-            self.vacate(worker, young=young, killed=False, why=why)
+            self.vacate(worker, young=young, killed=False, why=why, reason=reason)
 
     def leave_alone(self, worker: Worker, reason: str) -> None:
         """It drains of its own accord."""
         young = not worker.is_settled(self.now)
+        worker.leaving = reason
         worker.has_left = True
         worker.become(WorkerState.DRAINING, self.now + worker.policy.graceful_timeout_s)
-        self.vacate(worker, young=young, killed=False, why=reason)
+        self.vacate(worker, young=young, killed=False, why=reason, reason="left")
 
     def bury(
-        self, worker: Worker, how: str, *, killed: bool, cut: Mapping[str, int] = MappingProxyType({})
+        self,
+        worker: Worker,
+        how: str,
+        *,
+        killed: bool,
+        reason: Reason | None = None,
+        cut: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
-        """It was reaped; `cut` says what went with it."""
+        """It was reaped; `cut` says what went with it. `reason`: if `how` does not say it."""
         was, settled, why = worker.state, worker.is_settled(self.now), worker.why
         worker.become(WorkerState.EXITED, NEVER)
         del self.workers[worker.serial]
@@ -293,13 +313,16 @@ class Fleet:
         )
         if not asked:
             why = f"{why} ({how})" if why else how
-            self.vacate(worker, young=not settled, killed=killed, why=why)
+            reason = reason or classify_end(how, was_booting=was is WorkerState.BOOTING, killed=killed)
+            self.vacate(worker, young=not settled, killed=killed, why=why, reason=reason)
 
-    def vacate(self, worker: Worker, *, young: bool, killed: bool, why: str) -> None:
+    def vacate(self, worker: Worker, *, young: bool, killed: bool, why: str, reason: Reason) -> None:
         """A worker left its slot unasked: count it, and say when the slot may fork again."""
         slot = self.slots.get(worker.slot)
         if slot is None or worker not in (slot.current, slot.successor):
             return
+        slot.last_reason = why
+        self.history.count_restart(reason)
         if slot.successor is worker:
             slot.successor = None
         else:
@@ -363,6 +386,7 @@ class Fleet:
         self._rows.discard(row)
         worker = Worker(self._serial, slot.index, slot.gen, row, self.gens[slot.gen].policy, self.now)
         self.workers[worker.serial] = worker
+        slot.forks += 1
         self.out.append(do.ForkWorker(worker.serial, slot.index, slot.gen, row, self.target))
         return worker
 

@@ -12,12 +12,14 @@ class Worker:
     """One worker process, known from the moment its fork is asked for until it is reaped."""
 
     __slots__ = (
+        "asked_at",
         "beat_due",
         "beat_floor",
         "deadline",
         "gen",
         "has_left",
         "kills",
+        "leaving",
         "pid",
         "policy",
         "ready_at",
@@ -36,6 +38,8 @@ class Worker:
         self.row = row
         self.policy = policy
         self.state = WorkerState.BOOTING
+        self.asked_at = now
+        """Its fork."""
         self.pid = 0
         self.kills = 0
         self.ready_at = NEVER
@@ -48,6 +52,8 @@ class Worker:
         self.why = ""
         self.retiring = ""
         """Why it asked to be replaced."""
+        self.leaving = ""
+        """Why it was told to drain."""
         self.has_left = False
         """DRAINING: does it accept no more? By its own word, or because it never accepted."""
 
@@ -75,7 +81,9 @@ class Worker:
 class Slot:
     """A place that shall be filled: who fills it, and how its past workers fared."""
 
-    __slots__ = ("current", "failed", "gen", "index", "not_before", "streak", "successor")
+    __slots__ = (
+        "current", "failed", "forks", "gen", "index", "last_reason", "not_before", "streak", "successor"
+    )  # fmt: skip
 
     def __init__(self, index: int, gen: int) -> None:
         self.index = index
@@ -87,6 +95,10 @@ class Slot:
         """Young deaths in a row."""
         self.not_before = 0.0
         self.failed = False
+        self.forks = 0
+        """How many were asked for here."""
+        self.last_reason = ""
+        """Why the last one that went did."""
 
     def forgive(self) -> None:
         """A worker here proved itself, or a new generation deserves a new chance."""
@@ -130,11 +142,12 @@ class Generation:
 class Rollout:
     """A reload under way: slots are moved to `gen` a few at a time, the first one alone."""
 
-    __slots__ = ("deadline", "failure", "finish_by", "gen", "has_settled", "policy")
+    __slots__ = ("began_at", "deadline", "failure", "finish_by", "gen", "has_settled", "policy")
 
-    def __init__(self, gen: int, policy: Policy) -> None:
+    def __init__(self, gen: int, policy: Policy, now: float) -> None:
         self.gen = gen
         self.policy = policy
+        self.began_at = now
         self.has_settled = False
         """Has the canary been ready for long enough?"""
         self.finish_by = NEVER

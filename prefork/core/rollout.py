@@ -7,16 +7,20 @@ zygote stays until the end for that reason.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from prefork.core.actions import AdoptConfiguration
 from prefork.core.fleet import Fleet
 from prefork.core.policy import LEAVE_ROTATION_S, Policy
 from prefork.core.records import NEVER, Rollout, Slot
 from prefork.core.states import WorkerState, ZygoteState
 
+Stage = Literal["importing", "canary", "settling", "rolling", "draining"]
+
 
 def begin(fleet: Fleet, policy: Policy) -> None:
     """Start the zygote of the new generation."""
-    fleet.rollout = Rollout(fleet.open_generation(policy), policy)
+    fleet.rollout = Rollout(fleet.open_generation(policy), policy, fleet.now)
     fleet.report("info", "reload", gen=fleet.rollout.gen)
 
 
@@ -56,6 +60,17 @@ def count_moved(fleet: Fleet) -> int:
     """How many slots run the newest generation."""
     gen = fleet.rollout.gen if fleet.rollout else fleet.base_gen
     return sum(1 for slot in fleet.slots.values() if slot.gen == gen and slot.is_served())
+
+
+def find_stage(fleet: Fleet, rollout: Rollout) -> Stage:
+    """Which step it is at, in the order in which they come."""
+    if fleet.gens[rollout.gen].state is ZygoteState.IMPORTING:
+        return "importing"
+    if not rollout.has_settled:
+        return "canary" if rollout.deadline == NEVER else "settling"
+    return (
+        "draining" if all(s.gen == rollout.gen and s.is_served() for s in fleet.slots.values()) else "rolling"
+    )
 
 
 def is_settling(fleet: Fleet, slot: Slot) -> bool:
@@ -111,11 +126,13 @@ def _finish(fleet: Fleet, rollout: Rollout) -> None:
         fleet.retarget(rollout.policy.workers)
     elif fleet.parked:
         fleet.retarget(fleet.parked)
+    fleet.history.count_reload()
     fleet.report("info", "reloaded", gen=rollout.gen, workers=fleet.target)
 
 
 def _abandon(fleet: Fleet, rollout: Rollout) -> None:
     fleet.rollout = None
+    fleet.history.count_rollback(rollout.failure)
     fleet.report("error", "reload failed", gen=rollout.gen, why=rollout.failure, kept_gen=fleet.base_gen)
     fleet.out.append(
         AdoptConfiguration(fleet.base_gen)

@@ -13,6 +13,7 @@ import signal
 from collections.abc import Callable, Iterator
 
 from prefork.config.model import Config
+from prefork.control.status import ServiceStatus
 from prefork.core import actions as do
 from prefork.core import events as on
 from prefork.core.arbiter import Arbiter
@@ -28,6 +29,7 @@ from prefork.master.performing import Performer
 from prefork.master.policy import policy_of
 from prefork.master.posting import Posting
 from prefork.master.provisions import Provider, Provision
+from prefork.master.reporting import Standing, report_service
 from prefork.master.watching import Watching
 from prefork.system import clock, processes, signals, titles
 from prefork.system.listeners import Listener
@@ -60,6 +62,9 @@ class Master:
         python: str,
     ) -> None:
         self.arbiter = arbiter
+        self.is_drained = False
+        """An operator wants load balancers to look elsewhere."""
+        self._started_at, self._started = clock.wall_s(), clock.monotonic()
         self._scoreboard = scoreboard
         self._reread = reread
         self._inbox = signals.SignalInbox(SIGNALS)
@@ -106,6 +111,12 @@ class Master:
     def boot_error(self) -> AppError | None:
         """Why the app could not be started, if it never was."""
         return self._ear.boot_error
+
+    def report(self) -> ServiceStatus:
+        """The service now."""
+        performer = self._performer
+        standing = Standing(self._started_at, self._started, self.is_drained)
+        return report_service(self.arbiter, performer.provision, performer.ledger, self.app, standing)
 
     def run(self) -> do.Exit:
         """Serve until stopped; returns how it ended."""
@@ -205,6 +216,7 @@ class Master:
         except PreforkError as error:
             hints = "\n".join(f"  {hint}" for hint in error.hints)
             logger.error("reload refused: %s", error.message, extra={"detail": hints})  # noqa: TRY400 ours, no traceback
+            yield on.ReloadRefused(error.message)
             return
         if config.pid != self._pidfile:
             logger.warning("the pidfile stays until a restart", extra={"pid_file": self._pidfile or "none"})
