@@ -29,6 +29,7 @@ FLOORS = {
     "watcher": 4,
     "chooser": 4,
     "master": 4,
+    "top": 4,
     "cli": 5,
     "__main__": 5,
 }
