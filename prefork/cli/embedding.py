@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from prefork.cli.reading import start_from_keywords
-from prefork.cli.run import serve
+from prefork.cli.serving import serve
 
 
 def run_embedded(app: str | None, options: Mapping[str, object]) -> int:

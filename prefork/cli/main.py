@@ -69,6 +69,13 @@ def _start_early(words: Sequence[str]) -> Spawned | None:
 
 def run_command(arguments: Sequence[str], head_start: Spawned | None = None) -> int:
     """Find the command and run it; click's errors become ours. `head_start` is for the command that serves."""
+    from prefork.cli.cutting import cut_service_words  # noqa: PLC0415  # inside the reach of Ctrl-C
+
+    if (service := cut_service_words(arguments)) is not None:
+        from prefork.cli.reading import start_from_flags  # noqa: PLC0415
+        from prefork.cli.serving import serve  # noqa: PLC0415
+
+        return serve(start_from_flags(*service), head_start)
     import click  # noqa: PLC0415  # 12 ms, inside the reach of Ctrl-C
 
     from prefork.cli.mistakes import translate_mistake  # noqa: PLC0415

@@ -9,7 +9,6 @@ from prefork.config.values import quote
 from prefork.errors import PreforkError, UsageError
 
 ELSEWHERE = {
-    "capture-output": "leave it out: what the app prints goes where prefork's own output goes",
     "daemon": "leave it out, and let systemd, a container or nohup keep it in the background",
     "http": "leave it out: HTTP/1.1 is parsed by llhttp",
     "lifespan": "leave it out: an app that speaks lifespan is heard, one that does not is served without",

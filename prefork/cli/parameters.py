@@ -11,10 +11,9 @@ from typing import Any
 
 import click
 
+from prefork.cli.cutting import CONFIG_FLAG
 from prefork.config import kinds
 from prefork.config.options import GROUPS, NAMES, OPTIONS, Name, Option, find_default
-
-CONFIG_FLAG = "config"
 
 
 class ServiceCommand(click.Command):

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from prefork.cli.parameters import CONFIG_FLAG
+from prefork.cli.cutting import CONFIG_FLAG
 from prefork.config.documents import PYPROJECT, read_document, read_pyproject
 from prefork.config.model import Config
 from prefork.config.resolving import FindApp, Resolved, join_path, list_env_files, resolve

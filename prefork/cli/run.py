@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import gc
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from prefork.cli.parameters import ServiceCommand, pick_given
-from prefork.cli.reading import Start, make_reread, read_configuration, start_from_flags
+from prefork.cli.reading import start_from_flags
+from prefork.cli.serving import serve
 
 if TYPE_CHECKING:
     from prefork.system.spawning import Spawned
@@ -30,15 +29,3 @@ def run(head_start: Spawned | None, /, **parameters: object) -> int:
     """Serve until stopped; the exit code is the master's."""
     app = parameters.pop("app")
     return serve(start_from_flags(app if isinstance(app, str) else None, pick_given(parameters)), head_start)
-
-
-def serve(start: Start, head_start: Spawned | None = None) -> int:
-    """Read the configuration, say what the user should know of it, and run the master."""
-    resolved = read_configuration(start)
-    if resolved.config.log_format != "json":  # there, every line is a record
-        for note in resolved.notes:
-            print(f"prefork: {note}", file=sys.stderr)
-    from prefork.master.running import run_master  # noqa: PLC0415  # only now it is sure to be needed
-
-    gc.enable()
-    return run_master(resolved.config, make_reread(start), head_start)

@@ -21,6 +21,7 @@ LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 CertReqs = Literal["none", "optional", "required"]
 TlsVersion = Literal["1.2", "1.3"]
 LogFormat = Literal["auto", "text", "json"]
+LogTime = Literal["local", "utc", "none"]
 WebSocketDrain = Literal["close", "wait"]
 
 
@@ -170,6 +171,16 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     log_format: LogFormat = "auto"
     log_file: str | None = None
     """None or `-`: standard error."""
+    log_max_size_bytes: int = 0
+    """A log file or an access log that has grown past it is renamed. 0: never."""
+    log_keep: int = 5
+    """So many renamed ones are kept."""
+    log_time: LogTime = "local"
+    """The stamp of text lines; JSON has its own."""
+    capture_output: bool | None = None
+    """Whether lines that the app prints become lines of the log. None: if that is JSON, where each is a record."""
+    slow_s: float = 1.0
+    """A request, or an event loop, that hangs for longer is told of, with its stack. 0: never."""
     access_log: str | None = None
     """None: there is none; `-`: standard output."""
     access_log_format: str = DEFAULT_FORMAT

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import prefork
-from prefork.system import logs, processes
+from prefork.system import log_lines, logs, processes
 
 if TYPE_CHECKING:
     from prefork.master.loop import Master
@@ -17,7 +17,7 @@ def show_banner(master: Master) -> None:
     if not logs.is_terminal():
         return
     # Escaped: names come from the app and must neither add lines nor drive the terminal.
-    sys.stderr.write("\n".join(logs.escape(line) for line in _lines(master)) + "\n")
+    sys.stderr.write("\n".join(log_lines.escape(line) for line in _lines(master)) + "\n")
 
 
 def _lines(master: Master) -> list[str]:

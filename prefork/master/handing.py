@@ -12,12 +12,14 @@ import logging
 import os
 import selectors
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 
 from prefork.core import events as on
 from prefork.core.balance import find_strategy, is_sticky
 from prefork.core.handoff import PAUSE_S, TOTAL_MAX, WAITING_MAX, Connection, Reading, Seat, Seating
 from prefork.core.states import WorkerState
 from prefork.master.choosing import Choosing
+from prefork.master.lobby import Lobby
 from prefork.system import clock
 from prefork.system.handover import FDS_MAX, Outlet
 from prefork.system.listeners import Listener
@@ -49,6 +51,8 @@ class Handing:
         self._find_state = find_state
         self.choosing = choosing
         """Asks a strategy of the user's, if there is one."""
+        self.lobby = Lobby(selector, now)
+        """Finds out who the clients of a proxy are."""
         self._now = now
         self._seating = Seating()
         self._outlets: dict[int, Outlet] = {}
@@ -112,12 +116,14 @@ class Handing:
         self.listen({})
         self.choosing.give_up()
         self._is_last = True
+        self._seating.pending.extend(self.lobby.empty())
         if self._seating.pending:
             self._place(self._now())
 
     def close(self) -> None:
         """No worker is left."""
         self.choosing.give_up()
+        self._seating.pending.extend(self.lobby.empty())
         for serial in list(self._outlets):
             self.unseat(serial)
         if self._seating.pending:
@@ -131,14 +137,16 @@ class Handing:
         """When `tend` has something to do though nothing came; None if it has not."""
         late_at = self._seating.next_deadline()
         late_at = NEVER if late_at is None else max(late_at, self._recall_at)
-        answer_by = self.choosing.next_deadline()
-        deadline = min(late_at, self._look_at, self._deaf_at, NEVER if answer_by is None else answer_by)
+        others = [self.choosing.next_deadline(), self.lobby.next_deadline()]
+        deadline = min(late_at, self._look_at, self._deaf_at, *(each for each in others if each is not None))
         return None if deadline == NEVER else deadline
 
     def tend(self) -> Iterator[on.AnyEvent]:
         """At the end of each turn of the loop: what is late goes to others, what is pending to whoever can take it."""
         seating = self._seating
         self.choosing.tend()
+        self.lobby.tend()
+        self._welcome()
         if not seating.seats and not seating.pending:
             self._look_at = self._deaf_at = NEVER
             return
@@ -217,24 +225,45 @@ class Handing:
             except OSError as error:
                 self._hold_off(error)
                 return
-            yield Connection(fd, number, address[0] if isinstance(address, tuple) else "")
+            connection = self.lobby.greet(
+                Connection(fd, number, address[0] if isinstance(address, tuple) else "")
+            )
+            if connection is not None:
+                yield connection
+
+    def _welcome(self) -> None:
+        """Those that had to wait until their client was known."""
+        while (first := self.lobby.find_next()) is not None and not self.choosing.is_asked():
+            self._look(self._now())
+            known = self.lobby.take(self._count_room(first.listener))
+            if self.choosing.can_ask():
+                self._ask_about(known)
+            else:
+                self._grant(known)
 
     def _ask(self, number: int) -> None:
-        """Let a strategy of the user's choose. Until it has, or has not in time, nothing else is accepted."""
-        seating = self._seating
-        asked = list(self._take(number, max(1, min(ACCEPTS, seating.count_room(number)))))
-        if asked:
-            for polled in list(self._polled):
-                self._stop_polling(polled)
-            addresses = [connection.address for connection in asked]
-            self.choosing.ask(
-                seating.list_candidates(number), addresses, lambda wishes: self._grant(asked, wishes)
-            )
+        self._ask_about(list(self._take(number, self._count_room(number))))
 
-    def _grant(self, asked: Sequence[Connection], wishes: Sequence[int | None]) -> None:
+    def _count_room(self, number: int) -> int:
+        return max(1, min(ACCEPTS, self._seating.count_room(number)))
+
+    def _ask_about(self, asked: Sequence[Connection]) -> None:
+        """Let a strategy of the user's choose, for connections of one listener. Until it has, or has not in time,
+        nothing else is accepted.
+        """
+        candidates = self._seating.list_candidates(asked[0].listener) if asked else ()
+        if not candidates:
+            self._seating.pending.extend(asked)
+            return
+        for polled in list(self._polled):
+            self._stop_polling(polled)
+        addresses = [connection.address for connection in asked]
+        self.choosing.ask(candidates, addresses, lambda wishes: self._grant(asked, wishes))
+
+    def _grant(self, asked: Sequence[Connection], wishes: Sequence[int | None] = ()) -> None:
         self._look(self._now())
         chosen: dict[int, list[Connection]] = {}
-        for connection, wish in zip(asked, wishes, strict=True):
+        for connection, wish in zip_longest(asked, wishes):
             self._assign(connection, wish, chosen)
         self._send(chosen)
 

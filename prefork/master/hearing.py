@@ -17,7 +17,7 @@ from prefork.errors import AppError, ProtocolError
 from prefork.ipc import messages as say
 from prefork.master.children import Children, WorkerHandle, ZygoteHandle
 from prefork.master.posting import Posting
-from prefork.system import logs, processes
+from prefork.system import log_lines, processes
 from prefork.system.scoreboard import Scoreboard
 
 logger = logging.getLogger("prefork.master")
@@ -202,4 +202,4 @@ class Ear:
 
 
 def _shorten(reason: str) -> str:
-    return logs.escape(reason)[:REASON_MAX]
+    return log_lines.escape(reason)[:REASON_MAX]

@@ -30,6 +30,7 @@ from prefork.master.policy import policy_of
 from prefork.master.posting import Posting
 from prefork.master.provisions import Provider, Provision
 from prefork.master.reporting import Standing, report_service
+from prefork.master.rotating import Rotating
 from prefork.master.watching import Watching
 from prefork.system import clock, processes, signals, titles
 from prefork.system.listeners import Listener
@@ -88,6 +89,7 @@ class Master:
             head_start=head_start,
             python=python,
         )
+        self._rotating = Rotating(self._performer.list_log_files, self._performer.reopen_log)
         self._watching = Watching(self._selector, self._read_configuration)
         self._pidfile = provision.config.pid
         self._title = ""
@@ -125,6 +127,7 @@ class Master:
             for event in self._wait_for_events():
                 self._decide(event)
             self._tend_watcher()
+            self._rotating.tend(self.config)
         self._watching.end()
         self._inbox.close()
         self._selector.close()
@@ -156,6 +159,7 @@ class Master:
                 self._watching.deadline,
                 self._posting.next_deadline(),
                 self._handing.next_deadline(),
+                self._rotating.next_deadline(),
             )
             if each is not None
         ]

@@ -133,26 +133,39 @@ class Performer:
                 logger.info("listening", extra={"address": listener.name()})
         self._close_unused()
 
+    def list_log_files(self) -> list[LogFile]:
+        """Every log that is in use and has a path, once."""
+        return [log for log, _ in self._find_logs()]
+
     def reopen_logs(self) -> None:
         """Have everybody write to the file that is at the log's path now, and make it if there is none."""
+        logs = self.list_log_files()
+        if not logs:
+            logger.info("no log file to reopen")
+        for log in logs:
+            try:
+                self.reopen_log(log)
+            except PreforkError as error:
+                logger.error("the log stays as it is: %s", error.message)  # noqa: TRY400 ours, no traceback
+                continue
+            logger.info("%s reopened", log.kind.replace("-", " "))
+
+    def reopen_log(self, log: LogFile) -> None:
+        """The same for one log. Raises `PreforkError`, and then everybody writes where they did."""
+        config = next(config for each, config in self._find_logs() if each.is_same(log))
+        fd = self._provider.reopen_log(log, config)
+        self._pass_on_log(log, fd)
+        os.close(fd)
+
+    def _find_logs(self) -> list[tuple[LogFile, Config]]:
         in_use = [*self._provisions.values(), *([self._next] if self._next else [])]
-        logs = {
+        found = {
             (log.kind, log.path): (log, each.config)
             for each in in_use
             for log in each.logs()
             if log.is_file()
         }
-        if not logs:
-            logger.info("no log file to reopen")
-        for log, config in logs.values():
-            try:
-                fd = self._provider.reopen_log(log, config)
-            except PreforkError as error:
-                logger.error("the log stays as it is: %s", error.message)  # noqa: TRY400 ours, no traceback
-                continue
-            self._pass_on_log(log, fd)
-            os.close(fd)
-            logger.info("%s reopened", log.kind.replace("-", " "))
+        return list(found.values())
 
     def _pass_on_log(self, log: LogFile, fd: int) -> None:
         try:
@@ -165,6 +178,7 @@ class Performer:
     def _adopt(self, gen: int) -> None:
         before, self.provision, self._rolling = self.provision, self._provisions[gen], None
         self._handing.choosing.serve(self.provision.config, is_new=False)
+        self._handing.lobby.serve(self.provision.config)
         self._provider.put_in_force(self.provision, before)
         self._close_unused()
 
@@ -186,6 +200,7 @@ class Performer:
             self._provisions[gen] = self._rolling or self.provision
         provision = self._provisions[gen]
         self._handing.choosing.serve(provision.config, is_new=gen not in self._newest_listener)
+        self._handing.lobby.serve(provision.config)
         self._newest_listener.setdefault(gen, self._provider.last_number)
         spawned, self._head_start = self._head_start, None
         try:

@@ -10,8 +10,9 @@ import logging
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from prefork.config.addresses import parse_address
 from prefork.config.model import Config
@@ -27,8 +28,7 @@ Owner = tuple[int, int] | None
 """(uid, gid) of what is made for the workers; None: us."""
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class LogFile:
+class LogFile(msgspec.Struct, frozen=True, eq=False):
     """A log, open for appending. The descriptor stays when it is reopened."""
 
     kind: Literal["log", "access-log"]
@@ -54,8 +54,7 @@ class LogFile:
             return False
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Provision:
+class Provision(msgspec.Struct, frozen=True, eq=False):
     """A configuration with everything that is open for it."""
 
     config: Config
@@ -143,8 +142,9 @@ class Provider:
     def put_in_force(self, new: Provision, old: Provision) -> None:
         """Log as it says, and give the listeners that stay what can be changed without binding anew."""
         now, before = new.config, old.config
-        if (now.log_level, now.log_format, new.log) != (before.log_level, before.log_format, old.log):
-            logs.set_up_logging(now.log_level, now.log_format, new.log_fd())
+        looks = [(each.log_level, each.log_format, each.log_time) for each in (now, before)]
+        if looks[0] != looks[1] or new.log != old.log:
+            logs.set_up_logging(now.log_level, now.log_format, new.log_fd(), now.log_time)
         is_owner_new = (now.user, now.group) != (before.user, before.group)
         for number in new.listeners.keys() & old.listeners.keys():
             listener = new.listeners[number]

@@ -40,7 +40,8 @@ def run_master(config: Config, reread: Callable[[], Config], head_start: Spawned
         provider = Provider()
         undo.callback(provider.close_listeners)
         log, access_log = provider.open_logs(config)
-        logs.set_up_logging(config.log_level, config.log_format, logs.STDERR if log is None else log.fd)
+        fd = logs.STDERR if log is None else log.fd
+        logs.set_up_logging(config.log_level, config.log_format, fd, config.log_time)
         if config.pid is not None:
             undo.callback(_claim_pidfile(config.pid, config.umask).remove)
         provision = Provision(config, provider.bind(config), log, access_log, read_certificates(config))

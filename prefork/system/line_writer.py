@@ -14,8 +14,8 @@ import stat
 from collections import deque
 
 from prefork.system.clock import monotonic
+from prefork.system.lines import PIPE_BUF_BYTES, group_lines
 
-PIPE_BUF_BYTES = 4096
 MOST_WAITING_BYTES = 1 << 18
 
 
@@ -56,7 +56,7 @@ class LineWriter:
             if lines:
                 self._append(lines)
             return True
-        for group in _group(lines, PIPE_BUF_BYTES):
+        for group in group_lines(lines):
             if self._waiting_bytes + len(group) > MOST_WAITING_BYTES:
                 self.dropped += group.count(b"\n")
             else:
@@ -74,11 +74,16 @@ class LineWriter:
                 return False
         return True
 
+    def wait_written(self, limit_s: float) -> bool:
+        """Write what waits, for so long at most; True when none is left waiting."""
+        deadline = monotonic() + limit_s
+        while not (is_done := self.write(b"")) and self._wait_room(max(0.0, deadline - monotonic())):
+            pass
+        return is_done
+
     def finish(self, limit_s: float) -> None:
         """Write what waits, for so long at most, and drop the rest: the process ends."""
-        deadline = monotonic() + limit_s
-        while not self.write(b"") and self._wait_room(max(0.0, deadline - monotonic())):
-            pass
+        self.wait_written(limit_s)
         self.dropped += sum(group.count(b"\n") for group in self._waiting)
         self._waiting.clear()
         self._waiting_bytes = 0
@@ -115,14 +120,3 @@ class LineWriter:
         poll = select.poll()
         poll.register(self._fd, select.POLLOUT)
         return bool(poll.poll(limit_s * 1000))
-
-
-def _group(lines: bytes, most_bytes: int) -> list[bytes]:
-    """As many whole lines together as fit; one that is longer stands alone."""
-    groups: list[bytes] = []
-    at = 0
-    while at < len(lines):
-        end = lines.rfind(b"\n", at, at + most_bytes) + 1 or lines.find(b"\n", at) + 1 or len(lines)
-        groups.append(lines[at:end])
-        at = end
-    return groups

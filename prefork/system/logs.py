@@ -1,8 +1,9 @@
 """Where log lines go: one handler that never blocks, never raises, and can be pointed at a new file.
 
-A pipe that nobody reads must not stop a process, least of all the master: we ask poll(2) first and write at most
-PIPE_BUF bytes at a time, which a pipe that polls writable takes whole (pipe(7)). Lines that find no room are counted,
-and the count is told when there is room again. Setting O_NONBLOCK instead would change the terminal for the shell too.
+A pipe that nobody reads must not stop a process, least of all the master: we open it anew without waiting, ask
+poll(2) first and write at most PIPE_BUF bytes at a time, which a pipe that polls writable takes whole (pipe(7)). Lines
+that find no room are counted, and the count is told when there is room again. Setting O_NONBLOCK on what we inherited
+instead would change the terminal for the shell too.
 """
 
 from __future__ import annotations
@@ -12,19 +13,17 @@ import fcntl
 import logging
 import os
 import select
+import socket
 import stat
 import sys
-import time
 from contextlib import suppress
 
-import msgspec
-
 from prefork.errors import ConfigError, NoPermissionError, PreforkError
+from prefork.system.lines import PIPE_BUF_BYTES, group_lines
+from prefork.system.log_lines import JsonFormatter, TextFormatter
 
-PIPE_BUF_BYTES = 4096
 STDOUT, STDERR = 1, 2
 STANDARD_STREAM = "-"
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 
 class LineHandler(logging.Handler):
@@ -32,113 +31,97 @@ class LineHandler(logging.Handler):
 
     def __init__(self, fd: int) -> None:
         super().__init__()
-        self.fd = fd
+        # A pipe that another process fills between our look and our write would hold us up.
+        self._own_fd = _open_stderr() if fd == STDERR else None
+        self.fd = fd if self._own_fd is None else self._own_fd
+        self.who: dict[str, object] = {}
+        """Fields that every record has, unless it has its own."""
         self._dropped = 0
         self._is_cut = False
         """Did the last line find room for its beginning only?"""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write it, or count it as dropped."""
-        try:
-            line = self.format(record) + "\n"
-        except Exception:  # noqa: BLE001 a record that cannot be formatted must not end the program
-            line = f"{record.msg!r} (could not be formatted)\n"
-        if self._dropped and self._write(self._tell_dropped(record.name)):
+        mode = self._find_mode()
+        for key, value in self.who.items():
+            vars(record).setdefault(key, value)
+        if self._dropped and self._write(self._tell_dropped(record.name), mode):
             self._dropped = 0
-        if not self._write(line):
+        if not self._write(self._render(record, mode), mode):
             self._dropped += 1
+
+    def close(self) -> None:
+        """It is used no more."""
+        own_fd, self._own_fd = self._own_fd, None
+        if own_fd is not None:
+            os.close(own_fd)
+        super().close()
+
+    def _find_mode(self) -> int:
+        with suppress(OSError):
+            return os.fstat(self.fd).st_mode
+        return 0
+
+    def _render(self, record: logging.LogRecord, mode: int) -> str:
+        formatter = self.formatter
+        try:
+            if isinstance(formatter, JsonFormatter) and not stat.S_ISREG(mode):
+                return formatter.format_within(record, PIPE_BUF_BYTES - 1) + "\n"
+            return self.format(record) + "\n"
+        except Exception:  # noqa: BLE001 a record that cannot be formatted must not end the program
+            return f"{record.msg!r} (could not be formatted)\n"
 
     def _tell_dropped(self, logger: str) -> str:
         said = {"name": logger, "levelno": logging.WARNING, "levelname": "WARNING", "lines": self._dropped}
         told = logging.makeLogRecord({**said, "msg": "log lines were dropped: nobody read them"})
         return self.format(told) + "\n"
 
-    def _write(self, text: str) -> bool:
+    def _write(self, text: str, mode: int) -> bool:
         data = text.encode("utf-8", "backslashreplace")
         if self._is_cut:  # never go on in the middle of another line
             data = b"\n" + data
+        most = len(data) + 1 if stat.S_ISREG(mode) else PIPE_BUF_BYTES
         try:
             poll = select.poll()
             poll.register(self.fd, select.POLLOUT)
-            while data:
-                if not poll.poll(0):
-                    return False
-                data = data[os.write(self.fd, data[:PIPE_BUF_BYTES]) :]
-                self._is_cut = bool(data)
+            for piece in group_lines(data, most):
+                while piece:
+                    if not poll.poll(0):
+                        return False
+                    piece = piece[self._put(piece[:most], mode) :]  # noqa: PLW2901  what is left of it
+                    self._is_cut = bool(piece)
         except OSError:  # closed, broken pipe, full disk: the log is lost, the service is not
             return False
         return True
 
-
-class TextFormatter(logging.Formatter):
-    """`[2026-01-01 12:00:00 +0000] [411] [INFO] event key=value`: gunicorn's shape, which people grep."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """One line; control characters of foreign text are escaped."""
-        when = time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(record.created))
-        text = escape(record.getMessage())
-        fields = "".join(f" {key}={_show(value)}" for key, value in fields_of(record).items())
-        line = f"[{when}] [{record.process}] [{record.levelname}] {text}{fields}"
-        if record.exc_info:
-            line += "\n" + _escape_lines(self.formatException(record.exc_info))
-        if detail := getattr(record, "detail", ""):
-            line += "\n" + _escape_lines(str(detail).rstrip("\n"))
-        return line
+    def _put(self, data: bytes, mode: int) -> int:
+        if not stat.S_ISSOCK(mode):
+            return os.write(self.fd, data)
+        sock = socket.socket(fileno=self.fd)  # a log of systemd's: it cannot be opened anew
+        try:
+            return sock.send(data, socket.MSG_DONTWAIT)
+        finally:
+            sock.detach()
 
 
-class JsonFormatter(logging.Formatter):
-    """The same fields as one JSON object on one line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """One line, always."""
-        when = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        said: dict[str, object] = {
-            "time": f"{when}.{int(record.msecs):03d}Z",
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "pid": record.process,
-            "event": record.getMessage(),
-        }
-        said.update(fields_of(record))
-        if record.exc_info:
-            said["traceback"] = self.formatException(record.exc_info)
-        if detail := getattr(record, "detail", ""):
-            said["detail"] = str(detail)
-        return msgspec.json.encode(said, enc_hook=str).decode()
-
-
-def fields_of(record: logging.LogRecord) -> dict[str, object]:
-    """What was passed as `extra=`, `detail` left out: that is several lines of text."""
-    return {key: value for key, value in vars(record).items() if key not in _STANDARD and key != "detail"}
-
-
-def escape(text: str) -> str:
-    """Escape control characters as repr() does, so that foreign text cannot forge lines or drive a terminal."""
-    return "".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in text)
-
-
-def _escape_lines(text: str) -> str:
-    return "\n".join(map(escape, text.split("\n")))
-
-
-def _show(value: object) -> str:
-    text = str(value)
-    if text and not any(c in text for c in " \t=\"'"):
-        return escape(text)
-    # The backslash first: else one before a quote would end the field early, and forge the next.
-    quoted = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escape(quoted)}"'
-
-
-def set_up_logging(level: str, log_format: str, fd: int) -> None:
+def set_up_logging(level: str, log_format: str, fd: int, log_time: str = "local") -> None:
     """Make `prefork` and everything below it log to `fd`. `auto` is text; JSON only when asked for."""
-    handler = LineHandler(fd)
-    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     logger = logging.getLogger("prefork")
+    for before in logger.handlers:
+        before.close()
+    handler = LineHandler(fd)
+    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter(log_time))
     logger.handlers[:] = [handler]
     logger.setLevel(level.upper())
     logger.propagate = False
     logging.raiseExceptions = False
+
+
+def sign_lines(who: dict[str, object]) -> None:
+    """From now on every line of this process says who it is."""
+    for handler in logging.getLogger("prefork").handlers:
+        if isinstance(handler, LineHandler):
+            handler.who = who
 
 
 def open_log(path: str, what: str = "log file") -> int:
@@ -157,23 +140,40 @@ def open_log(path: str, what: str = "log file") -> int:
 
 
 def open_standard_output() -> int:
-    """A descriptor of our own for standard output. Raises `ConfigError` if it is closed.
+    """A descriptor of our own for standard output. Raises `ConfigError` if it is closed."""
+    fd = open_unwaiting(STDOUT)
+    if fd is None:
+        raise ConfigError("cannot write the access log: standard output is closed")
+    return fd
+
+
+def open_unwaiting(stream: int) -> int | None:
+    """A descriptor of our own for what this one leads to; None if it is closed.
 
     A pipe or a terminal is opened anew, to be written to without ever waiting: whether a descriptor waits belongs to
     what was opened, which here we share with the shell. A file is not: it would have a position of its own, and who
     writes to the shared one would overwrite what we append.
     """
     try:
-        mode = os.fstat(STDOUT).st_mode
-    except OSError as error:
-        raise ConfigError("cannot write the access log: standard output is closed") from error
+        mode = os.fstat(stream).st_mode
+    except OSError:
+        return None
     if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
         # /proc is Linux's; whoever changed users may not open what is open.
         with suppress(OSError):
             return os.open(
-                f"/proc/self/fd/{STDOUT}", os.O_WRONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+                f"/proc/self/fd/{stream}", os.O_WRONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
             )
-    return fcntl.fcntl(STDOUT, fcntl.F_DUPFD_CLOEXEC, 3)
+    return fcntl.fcntl(stream, fcntl.F_DUPFD_CLOEXEC, 3)
+
+
+def _open_stderr() -> int | None:
+    """Only what can be opened anew: a socket of our own would look like a connection that the app's import left."""
+    with suppress(OSError):
+        mode = os.fstat(STDERR).st_mode
+        if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
+            return open_unwaiting(STDERR)
+    return None
 
 
 def explain_file_error(what: str, path: str, error: OSError) -> PreforkError:

@@ -29,7 +29,7 @@ from prefork.serve.app import LoadedApp, load_app
 from prefork.serve.opening import import_service, open_service
 from prefork.serve.service import Service
 from prefork.serve.settings import settings_of
-from prefork.system import clock, processes, signals, titles
+from prefork.system import clock, logs, processes, signals, titles
 from prefork.system.channel import Channel
 from prefork.system.fork_guard import ForkGuard
 from prefork.system.scoreboard import CONNECTIONS, REQUESTS, SHED, Scoreboard
@@ -115,6 +115,7 @@ def identify(errand: Errand) -> None:
     # The import of the subpackage of the same name put a module there.
     prefork.worker = Worker(slot=fork.slot, generation=errand.boot.gen, pid=pid, count=fork.count)
     os.environ["PREFORK_WORKER_ID"] = str(fork.slot)
+    logs.sign_lines({"slot": fork.slot, "gen": errand.boot.gen})
     show_state(errand, "booting")
 
 

@@ -130,7 +130,8 @@ def run_zygote(channel_fd: int, resume_fd: int | None) -> Errand | Standby | Non
 
 def prepare_process(config: Config, log_fd: int | None) -> None:
     """Log, identity, directory, environment: all before the app's first line. Raises `PreforkError`."""
-    logs.set_up_logging(config.log_level, config.log_format, logs.STDERR if log_fd is None else log_fd)
+    fd = logs.STDERR if log_fd is None else log_fd
+    logs.set_up_logging(config.log_level, config.log_format, fd, config.log_time)
     if config.umask is not None:
         os.umask(config.umask)
     privileges.become(privileges.find_identity(config.user, config.group))

@@ -11,7 +11,7 @@ from prefork.cli.config_command import lay_out
 from prefork.cli.main import main
 from prefork.config.model import Config
 
-DERIVED = {"workers_why", "read_from"}
+DERIVED = {"workers_why", "config_file", "read_from"}
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from prefork.serve.proxy_protocol import SIGNATURE
 from tests.integration.conftest import Start
 from tests.integration.http_client import Address, Connection, get
 from tests.integration.load import Load, MixedLoad
@@ -251,6 +252,68 @@ def test_an_address_keeps_its_slot_across_a_reload_and_a_fifth_worker_takes_a_fi
     moved = [new for old, new in zip(before, after, strict=True) if new != old]
     assert set(moved) == {"4"}
     assert len(moved) <= 0.3 * len(clients)
+
+
+PROXIED = ("slots:handler", "--workers", "4", "--balance", "ip-hash", "--proxy-protocol")
+
+
+def introduce(client: str, version: int = 1) -> bytes:
+    """A proxy's header, which says that it speaks for this client."""
+    if version == 1:
+        return f"PROXY TCP4 {client} 198.51.100.2 56324 443\r\n".encode()
+    return (
+        SIGNATURE + b"\x21\x11\0\x0c" + socket.inet_aton(client) + socket.inet_aton("198.51.100.2") + bytes(4)
+    )
+
+
+def ask_slot(running: Running, *said: bytes, source: str = "127.0.0.1") -> str:
+    """The slot that answers who says this, piece by piece; empty if it is closed."""
+    address = ("127.0.0.1", running.port)
+    with socket.create_connection(address, 10, source_address=(source, 0)) as client:
+        for piece in said:
+            client.sendall(piece)
+            threading.Event().wait(0.02 if len(said) > 1 else 0)  # each piece is a packet of its own
+        return client.recv(1).decode()
+
+
+def test_behind_a_proxy_the_address_is_its_clients_and_a_strangers_header_does_not_count(
+    start: Start,
+) -> None:
+    running = start(*PROXIED)
+    clients = [f"203.0.113.{number}" for number in range(40)]
+    slots = [ask_slot(running, introduce(client)) for client in clients]
+    assert set(slots) == {"0", "1", "2", "3"}
+    assert [ask_slot(running, introduce(client, version=2)) for client in clients] == slots
+    in_pieces = [ask_slot(running, introduce(client)[:20], introduce(client)[20:]) for client in clients[:8]]
+    assert in_pieces == slots[:8]
+    assert {ask_slot(running, introduce(client), source="127.0.0.2") for client in clients} == {
+        ask_slot(running, source="127.0.0.2")
+    }
+
+
+def test_a_proxy_that_does_not_say_for_whom_it_speaks_holds_nobody_up(start: Start) -> None:
+    running = start(*PROXIED)
+    its_own = ask_slot(running, b"PROXY UNKNOWN\r\n")
+    fds = count_fds(running.master)
+    with ExitStack() as opened:
+        silent = [
+            opened.enter_context(socket.create_connection(("127.0.0.1", running.port), 10))
+            for _ in range(300)
+        ]
+        for client in silent[::2]:
+            client.sendall(introduce("203.0.113.7")[:30])
+        slot = ask_slot(running, introduce("203.0.113.9"))
+        assert ask_slot(running, introduce("203.0.113.9")) == slot
+        assert ask_slot(running, b"no header at all\r\n") == ""
+        wait_until(lambda: count_fds(running.master) <= fds, "the end of the master's patience")
+        for number, client in enumerate(silent):
+            client.sendall(introduce("203.0.113.7")[0 if number % 2 else 30 :])
+        assert {client.recv(1).decode() for client in silent} == {its_own}
+    with socket.create_connection(("127.0.0.1", running.port), 10) as client:
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(1) == b""
+    wait_until(lambda: count_fds(running.master) <= fds, "no descriptor more than before")
+    assert running.stop() == 0
 
 
 @both_loops

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from collections import Counter
 from contextlib import ExitStack
@@ -36,6 +37,21 @@ def test_it_chooses_and_the_master_runs_none_of_its_code(start: Start) -> None:
         assert {connection.request().body for connection in burst} == {b"2"}
     assert running.stop() == 0
     running.wait_gone()
+
+
+def test_behind_a_proxy_it_is_told_the_clients_address(start: Start) -> None:
+    running = start(
+        *("slots:handler", "--workers", "3", "--proxy-protocol", "--balance", "choosers:by_last_digit")
+    )
+    running.wait_for_record("strategy loaded")
+    with ExitStack() as opened:
+        clients = [
+            opened.enter_context(socket.create_connection(("127.0.0.1", running.port), 10)) for _ in range(9)
+        ]
+        for number, client in enumerate(clients):
+            client.sendall(b"PROXY TCP4 192.0.2.%d 198.51.100.2 56324 443\r\n" % number)
+        assert [client.recv(1) for client in clients] == [b"0", b"1", b"2"] * 3
+    assert running.find_records("strategy raised, taking turns") == []
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from prefork.system.line_writer import MOST_WAITING_BYTES, PIPE_BUF_BYTES, LineWriter
+from prefork.system.line_writer import MOST_WAITING_BYTES, LineWriter
+from prefork.system.lines import PIPE_BUF_BYTES
 from prefork.system.logs import open_log
 
 LINE = b"x" * 99 + b"\n"

@@ -17,11 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prefork.errors import ConfigError
+from prefork.system.log_lines import JsonFormatter, TextFormatter, escape
 from prefork.system.logs import (
-    JsonFormatter,
     LineHandler,
-    TextFormatter,
-    escape,
     open_log,
     set_up_logging,
 )
