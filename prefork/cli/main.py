@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
+from prefork.cli.commands import NOT_SERVING
 from prefork.cli.complaints import print_error
 from prefork.errors import EXIT_FAILED, PreforkError
 from prefork.system import processes
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from prefork.system.spawning import Spawned
 
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
-NOT_SERVING = frozenset({"check", "config", "help", "version"})
 NOT_SERVING_FLAGS = frozenset({"--help", "-h", "--version"})
 
 
@@ -69,6 +69,11 @@ def _start_early(words: Sequence[str]) -> Spawned | None:
 
 def run_command(arguments: Sequence[str], head_start: Spawned | None = None) -> int:
     """Find the command and run it; click's errors become ours. `head_start` is for the command that serves."""
+    if instruction := os.environ.get("_PREFORK_COMPLETE"):
+        from prefork.cli.completion import answer_shell  # noqa: PLC0415
+        from prefork.cli.program import make_program  # noqa: PLC0415
+
+        return answer_shell(make_program(), instruction)
     from prefork.cli.cutting import cut_service_words  # noqa: PLC0415  # inside the reach of Ctrl-C
 
     if (service := cut_service_words(arguments)) is not None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import posixpath
+from importlib import import_module
 
 import click
 
 import prefork
-from prefork.cli.check import make_check_command
-from prefork.cli.config_command import make_config_command
+from prefork.cli.commands import ALIASES, ANSWERS, COMMANDS
 from prefork.cli.parameters import write_options
-from prefork.cli.run import make_run_command
-from prefork.cli.version import make_version_command
 from prefork.config.nearest import find_nearest
 from prefork.errors import UsageError
 
@@ -23,6 +21,7 @@ HELP = """Run a Python server on every core, deploy it without losing a request.
   prefork 'shop:create_app()' -b unix:/run/shop.sock
   prefork check main:app                   would it start? tells without serving
   prefork config                           every setting, and who set it
+  prefork ls                               what runs; then status, reload, scale, stop …
 \b
 Signals: HUP reloads without losing a request, TTIN and TTOU change the number of workers, TERM stops.
 """
@@ -33,11 +32,26 @@ _OWN_FLAGS = frozenset({"--help", "-h", "--version"})
 class Program(click.Group):
     """The group of commands; what does not begin with one belongs to `run`."""
 
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # click's
+        if cmd_name not in COMMANDS:
+            return None
+        if cmd_name not in self.commands:
+            module, _, function = COMMANDS[cmd_name].partition(":")
+            self.add_command(getattr(import_module(f"prefork.cli.{module}"), function)())
+        return self.commands[cmd_name]
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if ctx.resilient_parsing:  # a shell completes what is not finished
+            return super().parse_args(ctx, args)
         if args[:1] == ["help"]:
             args = [*args[1:], "--help"]
         first = args[0] if args else ""
-        if first not in _OWN_FLAGS and first not in self.commands:
+        if first in ALIASES:
+            args = [*ALIASES[first].split(), *args[1:]]
+        elif first not in _OWN_FLAGS and first not in COMMANDS:
             self._refuse_misspelt(first)
             args = ["run", *args]
         return super().parse_args(ctx, args)
@@ -46,7 +60,9 @@ class Program(click.Group):
         # An app has a colon, a slash or a dot in it, or is the name of a module that is there.
         if not word.isidentifier() or posixpath.exists(word) or posixpath.exists(f"{word}.py"):
             return
-        if near := find_nearest(word, self.commands):
+        if word in ANSWERS:
+            raise UsageError(f"no command {word}", ANSWERS[word])
+        if near := find_nearest(word, COMMANDS):
             raise UsageError(
                 f"no command {word}, and no app of that name here",
                 f"did you mean prefork {near}?        an app is module:attr or path/to/app.py",
@@ -74,8 +90,6 @@ def make_program() -> Program:
     program.params.append(
         click.Option(["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_print_version)
     )
-    for make in (make_run_command, make_check_command, make_config_command, make_version_command):
-        program.add_command(make())
     return program
 
 

@@ -14,6 +14,7 @@ from contextlib import ExitStack
 
 import prefork
 from prefork.config.model import Config
+from prefork.control.ring import Ring
 from prefork.core.arbiter import Arbiter
 from prefork.errors import EXIT_APP, AppError
 from prefork.master.banner import show_banner
@@ -38,6 +39,9 @@ def run_master(config: Config, reread: Callable[[], Config], head_start: Spawned
     check_strategy(config)
     with ExitStack() as undo:
         provider = Provider()
+        ring = Ring()
+        logging.getLogger("prefork").addHandler(ring)
+        undo.callback(logging.getLogger("prefork").removeHandler, ring)
         undo.callback(provider.close_listeners)
         log, access_log = provider.open_logs(config)
         fd = logs.STDERR if log is None else log.fd
@@ -54,6 +58,7 @@ def run_master(config: Config, reread: Callable[[], Config], head_start: Spawned
             make_scoreboard(),
             Arbiter(policy_of(config), chance.draw, ROWS),
             reread=reread,
+            ring=ring,
             on_serving=show_banner,
             head_start=head_start,
             python=interpreter.find_python(os.environ),

@@ -52,6 +52,10 @@ class Listener:
         """The address clients can use, with the real port: `127.0.0.1:43211`, `unix:/run/shop.sock`."""
         return name_of(self.sock)
 
+    def is_open(self) -> bool:
+        """Has it not been closed?"""
+        return self.sock.fileno() >= 0
+
     def is_in_place(self) -> bool:
         """Does its address still lead to it? The file of a unix socket that we made may be gone, or its directory be
         another one by now: a deploy turned `current` round.
