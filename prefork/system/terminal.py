@@ -64,9 +64,10 @@ class Terminal:
                 self.write(_FIRST_SCREEN)
 
     def show(self, lines: list[str]) -> None:
-        """Put these lines on the screen, from its top, without a flicker. Raises OSError."""
-        drawn = "\r\n".join(f"{line}\x1b[m\x1b[K" for line in lines)
-        self.write(f"{_TOGETHER}\x1b[H{drawn}\x1b[J{_DONE}")
+        """Put these lines on the screen, one for each that it has, without a flicker. Raises OSError."""
+        # Erased before it is written: behind a line as wide as the screen, "to its end" takes the last character too.
+        drawn = "\r\n".join(f"\x1b[K{line}\x1b[m" for line in lines)
+        self.write(f"{_TOGETHER}\x1b[H{drawn}{_DONE}")
 
     def read(self) -> str:
         """What was typed. Empty at its end: the terminal is gone."""

@@ -41,15 +41,16 @@ HELP = """\
 up, down, page up, page down, home, end   select a worker
 r       reload the service: new code, one worker after the other (asks)
 + -     one worker more, one less
-k       restart the selected worker: its successor is ready before it leaves (asks)
+k       restart the selected worker, its successor is ready first (asks)
 l       the log of the selected worker; q or Ctrl-C leads back
 enter   show one service of several; esc shows all again
 q       quit; Ctrl-Z stops this program, and `fg` brings it back
 
-Rates, percentiles and percentages are about the last interval; percentiles come from
-a histogram, and are right within a factor of two at worst. BUSY is the CPU time of a
-worker's serving thread, CPU that of the whole process, 100% is one core. PSS is memory
-with a fair part of what is shared. 5XX counts since the worker started, + means now.
+Rates, percentiles and percentages are about the last interval; percentiles
+come from a histogram, and are right within a factor of two. BUSY is the CPU
+time of a worker's serving thread, CPU that of the process, 100% is one core.
+PSS is memory, with a fair part of what is shared. 5XX counts since the worker
+started, + says that some are new. RST is how often its slot was filled anew.
 
 any key leads back
 """.splitlines()
@@ -218,7 +219,10 @@ def _draw_foot(watching: Watching, is_many: bool, width: int, glyphs: Glyphs, no
     if watching.question is not None:
         answer = " y/n"
         return Text(cut(watching.question.text, max(0, width - len(answer)), glyphs) + answer, "bold reverse")
-    if watching.notice and now < watching.notice_until:
-        return Text(cut(watching.notice, width, glyphs), "bold")
     keys = [*KEYS, *(KEYS_OF_MANY if is_many else ())]
-    return flow([Text.assemble((key, "bold"), f" {what}") for key, what in keys], width)[0]
+    line = flow([Text.assemble((key, "bold"), f" {what}") for key, what in keys], width)[0]
+    if watching.notice and now < watching.notice_until:
+        notice = Text(cut(watching.notice, width, glyphs), "bold")
+        room = width - line.cell_len - notice.cell_len
+        return line.append(" " * room).append_text(notice) if room > 2 else notice
+    return line

@@ -27,13 +27,13 @@ def draw_header(seen: Seen, width: int, glyphs: Glyphs, *, with_curves: bool) ->
     rates = seen.rates
     if rates is None:
         return [Text.assemble((seen.name, "bold"), GAP, seen.trouble or "looking …")]
+    curves = _draw_curves(seen, width, glyphs) if with_curves else []
+    if seen.trouble:  # what it said last is over
+        return [draw_name(seen, rates), Text(cut(seen.trouble, width, glyphs), "bold red"), *curves]
     lines = flow([draw_name(seen, rates), *_list_standing(rates)], width)
     lines.append(Text(cut(", ".join(rates.addresses), width, glyphs)))
-    if seen.trouble:
-        lines.append(Text(cut(seen.trouble, width, glyphs), "bold red"))
     lines += flow([*_list_speed(rates), *_list_load(rates)], width)
-    if with_curves:
-        lines += _draw_curves(seen, width, glyphs)
+    lines += curves
     if news := _draw_reload(rates, width, glyphs):
         lines.append(news)
     return lines
@@ -65,7 +65,7 @@ def flow(parts: Sequence[Text], width: int) -> list[Text]:
 def draw_name(seen: Seen, rates: ServiceRates) -> Text:
     """Its name and its state."""
     if seen.trouble:
-        return Text.assemble((seen.name, "bold"), " ", ("gone", "bold red"))
+        return Text.assemble((seen.name, "bold"), " ", ("no answer", "bold red"))
     return Text.assemble((seen.name, "bold"), " ", (rates.state, STATES.get(rates.state, "bold yellow")))
 
 

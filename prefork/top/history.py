@@ -17,6 +17,7 @@ class History:
 
     def __init__(self) -> None:
         self._looks: deque[Look] = deque()
+        self._point_at = float("-inf")
         self.requests_per_s: deque[float | None] = deque(maxlen=KEPT)
         self.p99_s: deque[float | None] = deque(maxlen=KEPT)
 
@@ -29,7 +30,8 @@ class History:
             self._looks.popleft()
         rates = compare(self._looks[0] if self._looks else None, look)
         self._looks.append(look)
-        if rates.over_s is not None:
+        if rates.over_s is not None and look.at - self._point_at >= SHORTEST_BASE_S:
+            self._point_at = look.at
             self.requests_per_s.append(rates.requests_per_s)
             self.p99_s.append(rates.p99_s)
         return rates

@@ -82,7 +82,7 @@ class ServiceRates(msgspec.Struct, frozen=True, kw_only=True):
     """Connections that wait in the kernel."""
     connections: int
     memory_bytes: int | None
-    """PSS of the master, the zygotes and the workers."""
+    """PSS of the master, the zygotes, the workers, and what these started."""
     cpu_percent: float | None
     rollout: RolloutStatus | None
     reloads: int

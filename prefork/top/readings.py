@@ -5,6 +5,7 @@ Read by whoever looks, never by the master. A process that ends meanwhile has no
 
 from __future__ import annotations
 
+import os
 from typing import NamedTuple
 
 import psutil
@@ -20,13 +21,15 @@ class Reading(NamedTuple):
 
 
 def read_family(master: int) -> dict[int, Reading]:
-    """The master, its children (zygotes, the watcher, …) and theirs (workers, the spare), by pid.
-
-    Further down there is only what the app started.
-    """
-    children = _list_children(master)
-    pids = [master, *children, *(pid for child in children for pid in _list_children(child))]
-    return {pid: reading for pid in pids if (reading := read_process(pid)) is not None}
+    """The master and all that descends from it, what the app started too, by pid."""
+    found: dict[int, Reading] = {}
+    waiting = [master]
+    while waiting:
+        pid = waiting.pop()
+        if pid not in found and (reading := read_process(pid)) is not None:
+            found[pid] = reading
+            waiting += _list_children(pid)
+    return found
 
 
 def read_process(pid: int) -> Reading | None:
@@ -44,13 +47,20 @@ def read_process(pid: int) -> Reading | None:
 
 
 def _list_children(pid: int) -> list[int]:
-    # Only the kernel's own list is quick: psutil's looks at every process of the machine. See proc(5). Masters and
-    # zygotes have one thread.
+    # The kernel's own lists, one for each thread, are quick: psutil looks at every process of the machine. See proc(5).
     try:
-        with open(f"/proc/{pid}/task/{pid}/children", "rb", buffering=0) as file:  # noqa: PTH123  # one small read
-            return [int(word) for word in file.read(65536).split()]
+        children = []
+        for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208  # names are enough
+            with open(f"/proc/{pid}/task/{thread}/children", "rb", buffering=0) as file:  # noqa: PTH123
+                children += [int(word) for word in file.read(65536).split()]
+    except FileNotFoundError:  # it or its thread has just ended, or the kernel has no such lists
+        return _ask_psutil(pid)
     except OSError:
-        pass
+        return []
+    return children
+
+
+def _ask_psutil(pid: int) -> list[int]:
     try:
         return [child.pid for child in psutil.Process(pid).children()]
     except psutil.Error:

@@ -45,14 +45,16 @@ class Operator(Protocol):
 
 
 class Session:
-    """From the first screen to the last. `show_logs` has the terminal to itself until it returns."""
+    """From the first screen to the last. `show_logs` has the terminal to itself until it returns, and returns the
+    signal that ended it, if one did.
+    """
 
     def __init__(
         self,
         gathered: Gathered,
         mailbox: Mailbox,
         operator: Operator,
-        show_logs: Callable[[ShowLogs, Terminal, SignalInbox], None],
+        show_logs: Callable[[ShowLogs, Terminal, SignalInbox], int | None],
         glyphs: Glyphs,
     ) -> None:
         self._gathered = gathered
@@ -113,9 +115,10 @@ class Session:
                 self._exit_code = 0
             case ShowLogs():
                 self._terminal.leave_screen()
-                self._show_logs(order, self._terminal, inbox)
-                self._terminal.enter()
-                self._terminal.enter_screen()
+                if (number := self._show_logs(order, self._terminal, inbox)) is not None:
+                    self._exit_code = BY_SIGNAL + number
+                else:
+                    self._come_back()
             case _:
                 self._operator.carry_out(order)
 

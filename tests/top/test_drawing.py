@@ -10,7 +10,7 @@ import pytest
 from prefork.control.status import RolloutStatus, SlotStatus
 from prefork.top.columns import COLUMNS, cut, lay_out
 from prefork.top.curves import ASCII, BLOCKS, Glyphs
-from prefork.top.drawing import Size, draw_page, draw_screen
+from prefork.top.drawing import HELP, Size, draw_page, draw_screen
 from prefork.top.history import History
 from prefork.top.seen import Event, Seen
 from prefork.top.session import render
@@ -138,12 +138,14 @@ def see_with_slots(slots: tuple[SlotStatus, ...]) -> Seen:
 
 def test_who_does_not_answer_is_said_to_be_gone() -> None:
     seen = see()
-    gone = Seen("shop", seen.rates, "no answer, waiting for it", seen.requests_per_s, seen.p99_s, seen.events)
+    gone = Seen(
+        "shop", seen.rates, "it has ended; waiting for it", seen.requests_per_s, seen.p99_s, seen.events
+    )
 
     screen = "\n".join(draw(gone))
 
-    assert "shop gone" in screen
-    assert "no answer, waiting for it" in screen
+    assert "shop no answer" in screen
+    assert "it has ended; waiting for it" in screen
     assert "ready" not in screen  # its workers are not shown as if they were there
 
 
@@ -177,6 +179,13 @@ def test_nothing_is_said_by_colour_alone(monkeypatch: pytest.MonkeyPatch) -> Non
 
     # Bold, dim and reversed are left, no colour is.
     assert set(re.findall(r"\x1b\[([\d;]*)m", rendered)) <= {"0", "1", "2", "7"}
+
+
+def test_the_help_fits_on_the_normal_terminal() -> None:
+    screen = draw(see(), watching=Watching(is_helping=True))
+
+    assert max(map(len, HELP)) < 80
+    assert "any key leads back" in screen
 
 
 def test_a_page_ends_where_there_is_no_more_to_say() -> None:
