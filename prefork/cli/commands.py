@@ -11,6 +11,7 @@ COMMANDS = MappingProxyType(
         "ls": "ls:make_ls_command",
         "status": "status:make_status_command",
         "describe": "describe:make_describe_command",
+        "top": "top:make_top_command",
         "reload": "reload:make_reload_command",
         "restart": "restart:make_restart_command",
         "scale": "scale:make_scale_command",
@@ -40,6 +41,7 @@ ALIASES = MappingProxyType(
         "jlist": "ls --json",
         "show": "describe",
         "desc": "describe",
+        "monit": "top",
         "gracefulReload": "reload",
     }
 )
@@ -47,7 +49,6 @@ ALIASES = MappingProxyType(
 
 ANSWERS = MappingProxyType(
     {
-        "monit": "prefork status --watch shows a service live",
         "delete": "prefork stop NAME ends a service, and nothing of it stays behind to delete",
         "del": "prefork stop NAME ends a service, and nothing of it stays behind to delete",
         "kill": "there is no daemon to kill: prefork stop all ends every service, --quick at once",
