@@ -28,7 +28,9 @@ FLOORS = {
     "zygote": 4,
     "watcher": 4,
     "chooser": 4,
+    "admin": 4,
     "master": 4,
+    "top": 4,
     "cli": 5,
     "__main__": 5,
 }

@@ -28,6 +28,7 @@ SPELLINGS = {
     "unix:shop.sock": Address("unix", path="shop.sock"),
     "fd://3": Address("fd", fd=3),
     "fd://0": Address("fd", fd=0),
+    "fd://3=web": Address("fd", fd=3, label="web"),
 }
 
 
@@ -65,6 +66,8 @@ REFUSALS = {
     "fd://": "not a whole number",
     "fd://-1": "below 0",
     "fd://x": "not a whole number",
+    "fd://=web": "not a whole number",
+    "fd://3=a b": "not a name for a socket",
     "localhost\n:80": "not an address",
     "\udcff:80": "not an address",
 }
