@@ -9,6 +9,10 @@ COMMANDS = {
     "flush": "flush:make_flush_command",
     "check": "check:make_check_command",
     "config": "config_command:make_config_command",
+    "init": "init:make_init_command",
+    "save": "saving:make_save_command",
+    "resurrect": "saving:make_resurrect_command",
+    "startup": "startup:make_startup_command",
     "version": "version:make_version_command",
 }
 """In the order of --help: the module of this folder, and its function. Only the one that is asked for is imported: who

@@ -18,7 +18,7 @@ from prefork.system import keeping, processes
 _FOLDER = "started"
 
 
-class Record(msgspec.Struct, frozen=True):
+class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     """One background master."""
 
     name: str
@@ -26,6 +26,7 @@ class Record(msgspec.Struct, frozen=True):
     arguments: tuple[str, ...]
     """Of `prefork run`; empty if there were secrets among them."""
     log: str
+    boot_timeout_s: float = 60.0
     secrets: tuple[str, ...] = ()
     """Flags that were given and are not in `arguments`."""
     pid: int = 0

@@ -9,13 +9,13 @@ from typing import Any
 
 import click
 
+from prefork.cli.app_words import pick_apps
 from prefork.cli.arguments import find_secrets, write_arguments
 from prefork.cli.complaints import flatten, print_error
 from prefork.cli.cutting import PROFILE_FLAG
 from prefork.cli.launched import Record, find_running, write_record
 from prefork.cli.launching import Attempt, Launch, launch_all, wait_for_outcomes
 from prefork.cli.parameters import ServiceCommand, pick_given
-from prefork.cli.picking import pick_apps
 from prefork.cli.readiness import Failed, Serving
 from prefork.cli.reading import Start, read_configuration, read_tables, start_from_flags
 from prefork.config.addresses import parse_address
@@ -96,6 +96,7 @@ def prepare(start: Start, word: str, given: Mapping[str, Any]) -> tuple[Launch, 
         arguments=() if find_secrets(flags) else launch.arguments,
         secrets=find_secrets(flags),
         log=config.log_file,
+        boot_timeout_s=config.boot_timeout_s,
     )
 
 

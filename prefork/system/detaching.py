@@ -43,7 +43,7 @@ def start_detached(  # what a process is made of
             os._exit(0)
         _become(command, directory, environ, output_fd, tell_fd, frozenset(keep_fds))
     except BaseException as error:  # noqa: BLE001  # a copy of our caller must not go on from here
-        reason = getattr(error, "strerror", None) or str(error)
+        reason = str(error).partition("] ")[2] or str(error)  # without [Errno 2]
         os.write(tell_fd, f"0 {reason}\n".encode(errors="replace")[:512])
     finally:
         os._exit(127)

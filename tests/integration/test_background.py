@@ -185,3 +185,52 @@ def test_a_busy_port_of_one_app_keeps_no_other_from_starting(background: Backgro
     assert ended.code == 75
     assert ended.stderr.startswith(f"error: busy: 127.0.0.1:{port} is in use by pid {os.getpid()} ")
     assert ended.stdout.startswith("api: ready after ")
+
+
+def test_what_was_saved_is_started_again_from_anywhere_without_secrets(
+    background: Background, tmp_path: Path
+) -> None:
+    assert background.run("start", "shop").code == 0
+    assert (
+        background.run("start", "good:app", "-n", "web", "-b", "unix:web.sock", "-e", "TOKEN=hush").code == 0
+    )
+    saved = background.run("save")
+    path = background.state / "saved.json"
+    assert (saved.code, saved.stdout) == (1, f"saved shop in {path}\n")
+    assert saved.stderr.startswith(
+        "web: not saved, it was started with --env, whose values are never written"
+    )
+    for file in [path, *background.state.glob("started/*.json")]:
+        assert "hush" not in file.read_text()
+        assert file.stat().st_mode & 0o777 == 0o600
+
+    background.stop("shop")
+    background.stop("web")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    ended = background.run("resurrect", shell='cd elsewhere && exec "$0" "$@"')
+    assert (ended.code, ended.stderr) == (0, "")
+    assert ended.stdout.startswith("shop: ready after ")
+    assert get(str(background.folder / "shop.sock")).body == b"hello"
+
+    again = background.run("resurrect")
+    assert (again.code, again.stdout) == (0, f"shop: runs already, pid {background.master('shop').pid}\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"services": [{"name": 1}]}', "is not what prefork save writes: Expected `str`, got `int`"),
+        ("{", "is not what prefork save writes: Input data was truncated"),
+        ('{"services": [], "version": 2}', "was written by another version of prefork"),
+    ],
+)
+def test_a_corrupt_list_of_saved_services_starts_nothing(
+    background: Background, text: str, message: str
+) -> None:
+    background.state.mkdir(parents=True)
+    (background.state / "saved.json").write_text(text)
+    ended = background.run("resurrect")
+    assert ended.code == 78
+    assert ended.stderr.startswith(f"error: {background.state}/saved.json {message}")
+    assert background.find_processes() == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from prefork.cli.picking import pick_apps
+from prefork.cli.app_words import pick_apps
 from prefork.errors import UsageError
 
 NAMES = ("shop", "api-1", "api-2")
