@@ -57,7 +57,9 @@ def main(argv: list[str]) -> int:
     logs.set_up_logging("warning", order.log_format, logs.STDERR)
     privileges.become(privileges.find_identity(order.user, order.group))
     processes.die_with_parent(die=True)  # a change of identity clears it
-    with suppress(OSError):  # a release that is gone: nothing here needs it, unless the user's directory is in it
+    with suppress(
+        OSError
+    ):  # a release that is gone: nothing here needs it, unless the user's directory is in it
         os.chdir(order.chdir)
     asyncio.run(serve(heard, channel))
     return 0
