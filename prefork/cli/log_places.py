@@ -7,8 +7,8 @@ from contextlib import suppress
 
 import msgspec
 
+from prefork.cli.app_words import pick_apps
 from prefork.cli.launched import list_records, read_record
-from prefork.cli.picking import pick_apps
 from prefork.cli.reading import Start, read_configuration, read_tables, start_from_flags
 from prefork.config.tables import list_apps
 from prefork.errors import PreforkError, UsageError

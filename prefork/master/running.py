@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import prefork
 from prefork.config.model import Config
+from prefork.control.ring import Ring
 from prefork.core.arbiter import Arbiter
 from prefork.errors import EXIT_APP, AppError
 from prefork.master.banner import show_banner
@@ -51,6 +52,9 @@ def run_master(
     check_strategy(config)
     with ExitStack() as undo:
         provider = Provider()
+        ring = Ring()
+        logging.getLogger("prefork").addHandler(ring)
+        undo.callback(logging.getLogger("prefork").removeHandler, ring)
         undo.callback(provider.close)
         log, access_log = provider.open_logs(config)
         fd = logs.STDERR if log is None else log.fd
@@ -71,6 +75,7 @@ def run_master(
             make_scoreboard(),
             Arbiter(policy_of(config), chance.draw, ROWS),
             reread=reread,
+            ring=ring,
             on_serving=on_serving or show_banner,
             head_start=head_start,
             python=interpreter.find_python(os.environ),

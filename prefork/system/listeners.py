@@ -60,6 +60,10 @@ class Listener:
         label = self.address.label
         return {"address": self.name()} | ({"fd_name": label} if label else {})
 
+    def is_open(self) -> bool:
+        """Has it not been closed?"""
+        return self.sock.fileno() >= 0
+
     def is_in_place(self) -> bool:
         """Does its address still lead to it? The file of a unix socket that we made may be gone, or its directory be
         another one by now: a deploy turned `current` round.

@@ -33,7 +33,7 @@ NGINX_BLIND = Server("nginx-no-delay", "prefork", prefork)
 
 
 def measure_restarts(_: Conditions, server: Server) -> Figures:
-    """Prefork of this tree, two workers a node, all on unix sockets; six clients that check every byte."""
+    """The tree's prefork, two workers a node, all on unix sockets; six clients that check every byte."""
     program, run = (HAPROXY, run_haproxy) if server in (HAPROXY_SERVER, HAPROXY_BLIND) else (NGINX, run_nginx)
     if program is None:
         raise BenchError("it is not installed")
