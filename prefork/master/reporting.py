@@ -47,6 +47,7 @@ def report_service(
 ) -> told.ServiceStatus:
     """The service now."""
     fleet, config, now = arbiter.fleet, provision.config, clock.monotonic()
+    listeners = [listener for listener in provision.listeners.values() if listener.is_open()]
     records = ledger.read()
     summary = summarise(records.values(), ledger.gone)
     state = arbiter.state().value
@@ -75,8 +76,8 @@ def report_service(
         workers_why=_explain_count(config, fleet),
         min_ready=min_ready,
         balance=config.balance,
-        addresses=tuple(listener.name() for listener in provision.listeners.values()),
-        listeners=tuple(_report_listener(listener) for listener in provision.listeners.values()),
+        addresses=tuple(listener.name() for listener in listeners),
+        listeners=tuple(_report_listener(listener) for listener in listeners),
         slots=tuple(_report_slot(fleet, slot, now) for slot in fleet.slots.values()),
         workers=tuple(
             _report_worker(worker, records.get(worker.row, Record()), now)
