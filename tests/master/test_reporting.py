@@ -145,6 +145,14 @@ def test_what_an_operator_took_away_gets_no_traffic(desk: Desk, what: str) -> No
     assert (status.is_ready, show_state(status)) == (False, what)
 
 
+def test_a_service_that_has_closed_its_listeners_still_tells(desk: Desk, provider: Provider) -> None:
+    desk.world.start()
+    desk.world.tell(on.StopAsked(quick=False, reason="TERM"))
+    provider.close_listeners()
+    status = desk.report()
+    assert (status.state, status.addresses, status.listeners) == ("stopping", (), ())
+
+
 @pytest.mark.parametrize(
     ("min_ready", "needed"), [("1", 1), ("2", 2), ("3", 2), ("50%", 1), ("51%", 2), ("100%", 2), ("1%", 1)]
 )
@@ -159,11 +167,3 @@ def test_ready_are_as_many_workers_as_min_ready_says_but_never_more_than_are_wan
     assert desk.report().is_ready is True
     desk.world.worker_exits(2, "SIGSEGV")
     assert desk.report().is_ready is (needed == 1)
-
-
-def test_a_service_that_has_closed_its_listeners_still_tells(desk: Desk, provider: Provider) -> None:
-    desk.world.start()
-    desk.world.tell(on.StopAsked(quick=False, reason="TERM"))
-    provider.close_listeners()
-    status = desk.report()
-    assert (status.state, status.addresses, status.listeners) == ("stopping", (), ())
