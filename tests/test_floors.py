@@ -30,6 +30,7 @@ FLOORS = {
     "chooser": 4,
     "admin": 4,
     "master": 4,
+    "top": 4,
     "cli": 5,
     "__main__": 5,
 }

@@ -1,10 +1,10 @@
 """What processes that are gone have left of the app's metrics is put together, so that a scrape costs the same after a
 thousand of them.
 
-prometheus_client gives each process a file for each kind of metric, `counter_4211.db`, `gauge_max_4211.db`. Those of the
-dead are added up in one, `counter_folded.db`, in its own format: an app that shows its metrics itself finds the same. Of
-gauges the mode says what becomes of them; those that are told by process vanish with it, `all` too: a series for each
-process that ever was would grow without end.
+prometheus_client gives each process a file for each kind of metric, `counter_4211.db`, `gauge_max_4211.db`. Those of
+the dead are added up in one, `counter_folded.db`, in its own format: an app that shows its metrics itself finds the
+same. Of gauges the mode says what becomes of them; those that are told by process vanish with it, `all` too: a series
+for each process that ever was would grow without end.
 
 Nothing is counted twice or lost, whenever we are killed: a journal says which files are in the sum, and whether that is
 so is told by the sum's name.
@@ -12,9 +12,8 @@ so is told by the sum's name.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,14 +77,13 @@ def _fold_kind(directory: Path, kind: str, files: Iterable[ProcessFile]) -> None
     paths = [file.path for file in files]
     values = combine(kind, [read_values(path) for path in [folded, *paths]])
     fresh.unlink(missing_ok=True)
-    sums = MmapedDict(str(fresh))
-    for key, (value, stamp) in values.items():
-        sums.write_value(key, value, stamp)
-    sums.close()
+    with closing(MmapedDict(str(fresh))) as sums:
+        for key, (value, stamp) in values.items():
+            sums.write_value(key, value, stamp)
     partial = directory / f"{kind}.partial"
     partial.write_bytes(msgspec.json.encode([path.name for path in paths]))
-    os.replace(partial, journal)
-    os.replace(fresh, folded)  # from here on they are in the sum
+    partial.replace(journal)
+    fresh.replace(folded)  # from here on they are in the sum
     for path in paths:
         path.unlink(missing_ok=True)
     journal.unlink()

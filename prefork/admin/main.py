@@ -12,6 +12,7 @@ import os
 import selectors
 import signal
 import socket
+from contextlib import suppress
 from typing import NamedTuple
 
 from prefork.admin.asking import Asking
@@ -37,7 +38,7 @@ SETTINGS = ServeSettings(
 
 
 def main(argv: list[str]) -> int:
-    """The process's whole life. `argv`: where the master's prefork is, the channel's descriptor, the master's protocol."""
+    """The process's whole life. `argv`: where the master's prefork is, the channel's descriptor, and its protocol."""
     signals.ignore(
         signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2
     )
@@ -56,7 +57,10 @@ def main(argv: list[str]) -> int:
     logs.set_up_logging("warning", order.log_format, logs.STDERR)
     privileges.become(privileges.find_identity(order.user, order.group))
     processes.die_with_parent(die=True)  # a change of identity clears it
-    os.chdir(order.chdir)
+    with suppress(
+        OSError
+    ):  # a release that is gone: nothing here needs it, unless the user's directory is in it
+        os.chdir(order.chdir)
     asyncio.run(serve(heard, channel))
     return 0
 

@@ -25,6 +25,7 @@ from prefork.ipc.messages import ServeAdmin
 
 logger = logging.getLogger("prefork.admin")
 
+Scope = MutableMapping[str, Any]
 TEXT = "text/plain; charset=utf-8"
 JSON = "application/json"
 INDEX = """\
@@ -59,11 +60,17 @@ class Pages:
         self._app_metrics = AppMetrics(order.metrics_dir, is_ours=order.is_metrics_dir_ours)
         self._executor = ThreadPoolExecutor(1, "pages")
         self._made: dict[str, tuple[ServiceStatus, asyncio.Future[bytes]]] = {}
+        self._shows: dict[str, Callable[[ServiceStatus, Scope], Awaitable[Answer]]] = {
+            "/livez": self._show_life,
+            "/readyz": self._show_readiness,
+            "/status.json": self._show_status,
+            "/metrics": self._show_metrics,
+        }
         self._fold_later()
 
     async def __call__(
         self,
-        scope: MutableMapping[str, Any],
+        scope: Scope,
         receive: Callable[[], Awaitable[MutableMapping[str, Any]]],  # noqa: ARG002  # ASGI's signature
         send: Callable[[MutableMapping[str, Any]], Awaitable[None]],
     ) -> None:
@@ -79,24 +86,29 @@ class Pages:
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
 
-    async def _answer(self, scope: MutableMapping[str, Any]) -> Answer:
+    async def _answer(self, scope: Scope) -> Answer:
         path = scope["path"]
-        if path not in {"/", "/livez", "/readyz", "/status.json", "/metrics"}:
+        show = self._shows.get(path)
+        if show is None and path != "/":
             return Answer(404, f"no such page; there are\n{INDEX}".encode())
         if scope["method"] not in {"GET", "HEAD"}:
             return Answer(405, b"only GET and HEAD\n", headers=((b"allow", b"GET, HEAD"),))
-        if path == "/":
+        if show is None:
             return Answer(200, INDEX.encode())
         status = await self._asking.ask()
-        if status is None:
-            return Answer(503, SILENT.encode())
-        if path == "/livez":
-            return Answer(200, b"alive\n")
-        if path == "/readyz":
-            why = explain_unready(status)
-            return Answer(503 if why else 200, f"{why or 'ready'}\n".encode())
-        if path == "/status.json":
-            return Answer(200, await self._make(path, status, self._make_status), JSON)
+        return Answer(503, SILENT.encode()) if status is None else await show(status, scope)
+
+    async def _show_life(self, _status: ServiceStatus, _scope: Scope) -> Answer:
+        return Answer(200, b"alive\n")
+
+    async def _show_readiness(self, status: ServiceStatus, _scope: Scope) -> Answer:
+        why = explain_unready(status)
+        return Answer(503 if why else 200, f"{why or 'ready'}\n".encode())
+
+    async def _show_status(self, status: ServiceStatus, _scope: Scope) -> Answer:
+        return Answer(200, await self._make("status", status, self._make_status), JSON)
+
+    async def _show_metrics(self, status: ServiceStatus, scope: Scope) -> Answer:
         accept = next((value for name, value in scope["headers"] if name == b"accept"), b"").decode("latin-1")
         form = choose_format(accept)
         body = await self._make(form, status, lambda status: self._make_metrics(status, form))

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import TextIO
 
-from prefork.errors import AppError, PreforkError
+from prefork.errors import PreforkError
 
 _RED_BOLD = "\x1b[1;31m"
 _PLAIN = "\x1b[0m"
@@ -20,7 +20,8 @@ def print_error(error: PreforkError, stream: TextIO | None) -> None:
     if stream is None:
         return
     lines = [flatten(error.message), *(f"  {flatten(hint)}" for hint in error.hints)]
-    traceback = error.traceback.rstrip("\n") + "\n" if isinstance(error, AppError) and error.traceback else ""
+    found: str = getattr(error, "traceback", "")  # the app's own, of the errors that have one
+    traceback = found.rstrip("\n") + "\n" if found else ""
     try:
         label = f"{_RED_BOLD}error:{_PLAIN}" if wants_color(stream, os.environ) else "error:"
         stream.write(f"{traceback}{label} " + "\n".join(lines) + "\n")

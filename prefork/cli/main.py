@@ -76,6 +76,11 @@ def run_command(
     arguments: Sequence[str], head_start: Spawned | None = None, starter: Starter | None = None
 ) -> int:
     """Find the command and run it; click's errors become ours. `head_start` is for the command that serves."""
+    if instruction := os.environ.get("_PREFORK_COMPLETE"):
+        from prefork.cli.completion import answer_shell  # noqa: PLC0415
+        from prefork.cli.program import make_program  # noqa: PLC0415
+
+        return answer_shell(make_program(), instruction)
     from prefork.cli.cutting import cut_service_words  # noqa: PLC0415  # inside the reach of Ctrl-C
 
     if (service := cut_service_words(arguments)) is not None:

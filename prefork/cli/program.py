@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import posixpath
+from importlib import import_module
 
 import click
 
 import prefork
-from prefork.cli.commands import COMMANDS
+from prefork.cli.commands import ALIASES, ANSWERS, COMMANDS
 from prefork.cli.cutting import CONFIG_FLAG
 from prefork.cli.parameters import write_options
 from prefork.config.nearest import find_nearest
@@ -22,6 +22,7 @@ HELP = """Run a Python server on every core, deploy it without losing a request.
   prefork 'shop:create_app()' -b unix:/run/shop.sock
   prefork check main:app                   would it start? tells without serving
   prefork config                           every setting, and who set it
+  prefork ls                               what runs; then status, reload, scale, stop …
 \b
 Signals: HUP reloads without losing a request, TTIN and TTOU change the number of workers, TERM stops.
 """
@@ -36,18 +37,22 @@ class Program(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # click's
-        if cmd_name not in COMMANDS or cmd_name in self.commands:
-            return self.commands.get(cmd_name)
-        module, _, function = COMMANDS[cmd_name].partition(":")
-        made = getattr(importlib.import_module(f"prefork.cli.{module}"), function)()
-        assert isinstance(made, click.Command)  # noqa: S101  # the table says so
-        return made
+        if cmd_name not in COMMANDS:
+            return None
+        if cmd_name not in self.commands:
+            module, _, function = COMMANDS[cmd_name].partition(":")
+            self.add_command(getattr(import_module(f"prefork.cli.{module}"), function)())
+        return self.commands[cmd_name]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if ctx.resilient_parsing:  # a shell completes what is not finished
+            return super().parse_args(ctx, args)
         if args[:1] == ["help"]:
             args = [*args[1:], "--help"]
         first = args[0] if args else ""
-        if first not in _OWN_FLAGS and first not in COMMANDS:
+        if first in ALIASES:
+            args = [*ALIASES[first].split(), *args[1:]]
+        elif first not in _OWN_FLAGS and first not in COMMANDS:
             self._refuse_misspelt(first, args[1:])
             args = ["run", *args]
         return super().parse_args(ctx, args)
@@ -56,6 +61,8 @@ class Program(click.Group):
         # An app has a colon, a slash or a dot in it, or is the name of a module that is there, or of a table.
         if not word.isidentifier() or posixpath.exists(word) or posixpath.exists(f"{word}.py"):
             return
+        if word in ANSWERS:
+            raise UsageError(f"no command {word}", ANSWERS[word])
         near = find_nearest(word, COMMANDS)
         if near and word not in _list_tables(others):
             raise UsageError(

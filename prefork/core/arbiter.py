@@ -20,6 +20,7 @@ from prefork.core.policy import (
     REAP_GRACE_S,
     Policy,
 )
+from prefork.core.reasons import ASKED
 from prefork.core.records import NEVER, Generation, Worker
 from prefork.core.stalls import Stalls
 from prefork.core.states import ServiceState, WorkerState, ZygoteState
@@ -56,6 +57,10 @@ class Arbiter:
         """Is a reload under way, or waiting for its turn?"""
         return self.fleet.rollout is not None or self._queued is not None
 
+    def has_queued(self) -> bool:
+        """Does a reload wait for its turn?"""
+        return self._queued is not None
+
     def next_deadline(self) -> float | None:
         """When to come back with `Woke` if nothing happens before; None if there is nothing to wait for."""
         self._expected = self.fleet.next_deadline()
@@ -80,6 +85,8 @@ class Arbiter:
                 fleet.history.note_refusal(event.why)
             case on.ScaleAsked():
                 self._scale(event)
+            case on.ReplaceAsked():
+                self._replace(event.slot)
             case on.ParkAsked():
                 self._park()
             case on.ZygoteReady() | on.ZygoteFailed() | on.ZygoteDeaf() | on.ZygoteExited():
@@ -234,6 +241,15 @@ class Arbiter:
             return
         fleet.retarget(wanted)
         fleet.report("info", "scale", workers=fleet.target)
+
+    def _replace(self, index: int) -> None:
+        fleet, slot = self.fleet, self.fleet.slots.get(index)
+        if self._stopping is not None or slot is None:
+            return
+        if slot.failed or slot.is_vacant():
+            slot.forgive()
+        elif slot.current is not None:
+            fleet.retire(slot.current, ASKED)
 
     def _park(self) -> None:
         fleet = self.fleet

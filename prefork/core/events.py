@@ -47,6 +47,12 @@ class ScaleAsked(Event, frozen=True):
     to: int = 0
 
 
+class ReplaceAsked(Event, frozen=True):
+    """The worker of this slot shall be replaced; a slot that was given up gets another chance."""
+
+    slot: int
+
+
 class ParkAsked(Event, frozen=True):
     """Drain every worker and keep listening (WINCH); the next reload or scale-up brings workers back."""
 
@@ -148,6 +154,7 @@ AnyEvent = (
     | ReloadAsked
     | ReloadRefused
     | ScaleAsked
+    | ReplaceAsked
     | ParkAsked
     | ZygoteReady
     | ZygoteFailed

@@ -53,7 +53,8 @@ class Fleet:
         """Who asked to be replaced, the longest waiting first."""
         self._rows = set(range(rows))
         self._serial = 0
-        self._last_gen = 0
+        self.last_gen = 0
+        """The newest there ever was."""
         self._streak = 0
         self._not_before = 0.0
 
@@ -102,8 +103,8 @@ class Fleet:
 
     def open_generation(self, policy: Policy) -> int:
         """Start the zygote of a new generation; returns its number."""
-        self._last_gen += 1
-        gen = self._last_gen
+        self.last_gen += 1
+        gen = self.last_gen
         self.gens[gen] = Generation(gen, policy, self.now)
         self.out.append(do.StartZygote(gen))
         return gen

@@ -10,7 +10,7 @@ OK = "ok"
 class History:
     """Counters of the service's whole life."""
 
-    __slots__ = ("last_reload", "reloads", "restarts", "rollbacks")
+    __slots__ = ("last_gen", "last_reload", "reloads", "restarts", "rollbacks")
 
     def __init__(self) -> None:
         self.restarts: dict[Reason, int] = {}
@@ -19,6 +19,8 @@ class History:
         """That succeeded."""
         self.rollbacks = 0
         """Reloads that began and failed."""
+        self.last_gen = 0
+        """Of the last reload that ended."""
         self.last_reload = ""
         """Empty before the first, `ok`, or why it failed or was refused."""
 
@@ -26,8 +28,9 @@ class History:
         """A worker is replaced, or would be if its slot may fork again."""
         self.restarts[reason] = self.restarts.get(reason, 0) + 1
 
-    def count_reload(self) -> None:
+    def count_reload(self, gen: int) -> None:
         """It is done."""
+        self.last_gen = gen
         self.reloads += 1
         self.last_reload = OK
 
@@ -35,7 +38,8 @@ class History:
         """A reload could not even begin."""
         self.last_reload = f"refused: {why}"
 
-    def count_rollback(self, why: str) -> None:
+    def count_rollback(self, gen: int, why: str) -> None:
         """It failed; everything is as it was."""
+        self.last_gen = gen
         self.rollbacks += 1
         self.last_reload = why

@@ -22,7 +22,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """How many successors may boot at the same time during a rollout, after the canary."""
     surge_percent: int = 0
     """The same as a share of the workers; the larger of the two counts."""
-    slow_s: float = 0.0
+    slow_s: float = 1.0
     """A serving loop that has been stuck for so long is told of. 0: never."""
     shutdown_delay_s: float = 0.0
     """Between the request for a graceful stop and the drain."""

@@ -126,13 +126,13 @@ def _finish(fleet: Fleet, rollout: Rollout) -> None:
         fleet.retarget(rollout.policy.workers)
     elif fleet.parked:
         fleet.retarget(fleet.parked)
-    fleet.history.count_reload()
+    fleet.history.count_reload(rollout.gen)
     fleet.report("info", "reloaded", gen=rollout.gen, workers=fleet.target)
 
 
 def _abandon(fleet: Fleet, rollout: Rollout) -> None:
     fleet.rollout = None
-    fleet.history.count_rollback(rollout.failure)
+    fleet.history.count_rollback(rollout.gen, rollout.failure)
     fleet.report("error", "reload failed", gen=rollout.gen, why=rollout.failure, kept_gen=fleet.base_gen)
     fleet.out.append(
         AdoptConfiguration(fleet.base_gen)

@@ -1,5 +1,5 @@
-"""How a zygote and the master's helpers (watcher, chooser, admin process) are started: the lines of Python that it hands
-to exec. Text, shared by both sides of the exec.
+"""How a zygote and the master's helpers (watcher, chooser, admin process) are started: the lines of Python that it
+hands to exec. Text, shared by both sides of the exec.
 
 `-c` puts the current directory first on `sys.path`, where a file named like one of our dependencies would win: it is
 taken off, and the app's directory is put on later, when the app is imported. An installed prefork comes first, so

@@ -116,6 +116,10 @@ class Choosing:
         except OSError as error:
             self._tell_once("strategy not loaded, taking turns", order.strategy, str(error.strerror))
 
+    def has_reload_waiting(self) -> bool:
+        """Will a reload go on, or be refused, when a strategy is loaded?"""
+        return self._loading is not None and self._loading.proceed is not None
+
     def roll(self) -> None:
         """A generation starts: what was loaded last is for it."""
         self._dismiss(self._rolling)

@@ -45,6 +45,8 @@ class Ear:
         self.app = say.Imported(where=config.app, interface=None, preloaded=False, why="", import_ms=0)
         """What the newest generation that imported said of the app."""
         self.boot_error: AppError | None = None
+        self.failures: dict[int, AppError] = {}
+        """What the newest generation that did not start said, by its number."""
         self._children = children
         self._scoreboard = scoreboard
         self._posting = posting
@@ -191,6 +193,8 @@ class Ear:
 
     def tell(self, message: str, hints: tuple[str, ...], traceback: str, gen: int) -> None:
         """Say once why an app does not start: four workers fail with the same words."""
+        if gen not in self.failures:
+            self.failures = {gen: AppError(message, *hints, traceback=traceback)}
         if not self._has_served():
             if self.boot_error is None:
                 self.boot_error = AppError(message, *hints, traceback=traceback)

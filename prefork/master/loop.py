@@ -8,6 +8,7 @@ performed (`performing.py`).
 from __future__ import annotations
 
 import logging
+import os
 import selectors
 import signal
 from collections.abc import Callable, Iterator
@@ -16,20 +17,23 @@ from typing import TYPE_CHECKING
 from msgspec.json import encode as encode_json
 
 from prefork.config.model import Config
+from prefork.control.ring import Ring
+from prefork.control.server import Connection, Server
 from prefork.control.status import ServiceStatus
 from prefork.core import actions as do
 from prefork.core import events as on
 from prefork.core.arbiter import Arbiter
+from prefork.core.figures import Summary
 from prefork.core.rollout import count_moved
 from prefork.core.states import ServiceState, WorkerState
 from prefork.errors import AppError, PreforkError
 from prefork.ipc import messages as say
+from prefork.master.answering import Answering
 from prefork.master.children import Children
 from prefork.master.choosing import Choosing
 from prefork.master.handing import Handing
 from prefork.master.hearing import Ear
 from prefork.master.informing import Informing
-from prefork.master.ledger import Ledger
 from prefork.master.performing import Performer
 from prefork.master.policy import policy_of
 from prefork.master.posting import Posting
@@ -66,37 +70,42 @@ class Master:
         arbiter: Arbiter,
         *,
         reread: Callable[[], Config],
+        ring: Ring,
         on_serving: Callable[[Master], None],
         head_start: Spawned | None,
         python: str,
-        make_notifying: Callable[[Arbiter, Ledger, Callable[[], Config]], Notifying] | None = None,
+        make_notifying: Callable[[Master], Notifying] | None = None,
     ) -> None:
         self.arbiter = arbiter
         self.is_drained = False
         """An operator wants load balancers to look elsewhere."""
+        self.refusal: PreforkError | None = None
+        """What was wrong with the configuration when it was last read for a reload."""
+        self._answering = Answering(self, ring)
         self._started_at, self._started = clock.wall_s(), clock.monotonic()
         self._scoreboard = scoreboard
         self._reread = reread
         self._inbox = signals.SignalInbox(SIGNALS)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._inbox, selectors.EVENT_READ, self._read_signals)
-        self._children = Children(self._selector)
-        self._posting = Posting(self._children, self._is_ready)
+        self.children = Children(self._selector)
+        self._server = Server(self._selector, os.environ)
+        self._posting = Posting(self.children, self._is_ready)
         self._ear = Ear(
-            provision.config, self._children, scoreboard, self._posting, lambda: arbiter.fleet.was_ready
+            provision.config, self.children, scoreboard, self._posting, lambda: arbiter.fleet.was_ready
         )
         self._handing = Handing(
             self._selector,
             scoreboard,
             self._find_state,
             Choosing(self._selector),
-            is_running=self._children.is_running,
+            is_running=self.children.is_running,
         )
         self._performer = Performer(
             provision,
             provider,
             scoreboard,
-            self._children,
+            self.children,
             self._ear,
             self._handing,
             is_known=lambda gen: gen in arbiter.fleet.gens,
@@ -105,11 +114,9 @@ class Master:
             python=python,
         )
         self._rotating = Rotating(self._performer.list_log_files, self._performer.reopen_log)
-        self._watching = Watching(self._selector, self._read_configuration)
-        self._notifying = (
-            make_notifying(arbiter, self._performer.ledger, lambda: self.config) if make_notifying else None
-        )
+        self._watching = Watching(self._selector, self.read_configuration)
         self._informing = Informing(self._selector, lambda: encode_json(self.report()), python)
+        self._notifying = make_notifying(self) if make_notifying else None
         self._pidfile = provision.config.pid
         self._title = ""
 
@@ -133,20 +140,47 @@ class Master:
         """Why the app could not be started, if it never was."""
         return self._ear.boot_error
 
+    @property
+    def exit(self) -> do.Exit | None:
+        """How the service ended, once it has."""
+        return self._performer.exit
+
+    @property
+    def control_path(self) -> str:
+        """Of the control socket; empty if there is none."""
+        return self._server.path
+
+    def find_failure(self, gen: int) -> AppError | None:
+        """What a generation's app said when it did not start."""
+        return self._ear.failures.get(gen)
+
     def report(self) -> ServiceStatus:
         """The service now."""
         performer = self._performer
         standing = Standing(self._started_at, self._started, self.is_drained)
         return report_service(self.arbiter, performer.provision, performer.ledger, self.app, standing)
 
+    def is_reloading(self) -> bool:
+        """Is a reload under way, or waiting for something?"""
+        return self.arbiter.is_reloading() or self._handing.choosing.has_reload_waiting()
+
+    def summarise(self) -> Summary:
+        """What the workers have done, from the start until now."""
+        return self._performer.ledger.summarise()
+
     def run(self) -> do.Exit:
         """Serve until stopped; returns how it ended."""
+        self._server.open(self.config.name, self._answering)
         self._decide(on.Start())
         self._tend_helpers()
         while (end := self._performer.exit) is None:
             for event in self._wait_for_events():
                 self._decide(event)
             self._tend_helpers()
+            self._server.rename(self.config.name)
+            for event in self._server.tend():  # last: whatever was done is told
+                self._decide(event)
+        self._server.close()
         self._watching.end()
         self._informing.end()
         if self._notifying is not None:
@@ -190,6 +224,7 @@ class Master:
                 self._handing.next_deadline(),
                 self._rotating.next_deadline(),
                 None if self._notifying is None else self._notifying.deadline,
+                self._server.next_deadline(),
             )
             if each is not None
         ]
@@ -197,7 +232,8 @@ class Master:
         ready = self._selector.select(timeout)
         for key, mask in ready:
             if mask & selectors.EVENT_WRITE:
-                self._children.flush(key.fileobj)
+                talker = self._server if isinstance(key.fileobj, Connection) else self.children
+                talker.flush(key.fileobj)
             if mask & selectors.EVENT_READ:
                 yield from key.data()
         self._posting.deliver()
@@ -206,7 +242,7 @@ class Master:
             yield on.Woke(
                 {
                     worker.serial: self._scoreboard.tick_s(worker.row)
-                    for worker in self._children.workers.values()
+                    for worker in self.children.workers.values()
                 }
             )
 
@@ -226,7 +262,7 @@ class Master:
                 case signal.SIGINT | signal.SIGQUIT:
                     yield on.StopAsked(quick=True, reason=name)
                 case signal.SIGHUP:
-                    yield from self._read_configuration()
+                    yield from self.read_configuration()
                 case signal.SIGTTIN:
                     yield on.ScaleAsked(1)
                 case signal.SIGTTOU:
@@ -239,9 +275,12 @@ class Master:
                 case signal.SIGCHLD:
                     yield from self._ear.reap()
 
-    def _read_configuration(self) -> Iterator[on.AnyEvent]:
+    def read_configuration(self) -> Iterator[on.AnyEvent]:
+        """Read it anew, for a reload. What is wrong with it is in `refusal` then."""
+        self.refusal = None
         if self.arbiter.state() is ServiceState.STOPPING:
             logger.warning("reload ignored", extra={"reason": "stopping"})
+            self.refusal = PreforkError("the service is stopping")
             return
         self._watching.note_reading()
         if self._notifying is not None:
@@ -249,7 +288,7 @@ class Master:
         try:
             config = self._reread()
         except PreforkError as error:
-            yield refuse_reload(error)
+            yield self._refuse(error)
             return
         yield from self._handing.choosing.load(config, lambda: self._reload(config))
 
@@ -259,11 +298,17 @@ class Master:
         try:
             self._performer.prepare(config)
         except PreforkError as error:
-            yield refuse_reload(error)
+            yield self._refuse(error)
             return
         if config.pid != self._pidfile:
             logger.warning("the pidfile stays until a restart", extra={"pid_file": self._pidfile or "none"})
         yield on.ReloadAsked(policy_of(config))
+
+    def _refuse(self, error: PreforkError) -> on.ReloadRefused:
+        hints = "\n".join(f"  {hint}" for hint in error.hints)
+        logger.error("reload refused: %s", error.message, extra={"detail": hints})
+        self.refusal = error
+        return on.ReloadRefused(error.message)
 
     def _show_title(self) -> None:
         fleet = self.arbiter.fleet
@@ -274,10 +319,3 @@ class Master:
         if title != self._title:
             self._title = title
             titles.set_title(title)
-
-
-def refuse_reload(error: PreforkError) -> on.ReloadRefused:
-    """Say why it changes nothing."""
-    hints = "\n".join(f"  {hint}" for hint in error.hints)
-    logger.error("reload refused: %s", error.message, extra={"detail": hints})
-    return on.ReloadRefused(error.message)

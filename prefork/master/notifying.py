@@ -7,17 +7,17 @@ does not read is tried again and again, and the service serves on. Loaded only w
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from prefork.config.model import Config
-from prefork.core.arbiter import Arbiter
 from prefork.core.notices import Facts, Figures, Notices
 from prefork.core.records import NEVER
 from prefork.core.states import ServiceState, WorkerState
-from prefork.master.ledger import Ledger
 from prefork.master.reporting import count_min_ready
 from prefork.system import clock, processes
 from prefork.system.notify import Manager
+
+if TYPE_CHECKING:
+    from prefork.master.loop import Master
 
 logger = logging.getLogger("prefork.master")
 
@@ -29,20 +29,11 @@ STOP_GRACE_S = 15.0
 class Notifying:
     """One master's reports to one manager."""
 
-    def __init__(
-        self,
-        manager: Manager,
-        watchdog_s: float,
-        arbiter: Arbiter,
-        ledger: Ledger,
-        read_config: Callable[[], Config],
-    ) -> None:
+    def __init__(self, manager: Manager, watchdog_s: float, master: Master) -> None:
         self.deadline = clock.monotonic()
         """When `tend` has something to do although nothing happens."""
         self._manager = manager
-        self._arbiter = arbiter
-        self._ledger = ledger
-        self._read_config = read_config
+        self._master = master
         self._notices = Notices(self.deadline, processes.get_pid(), watchdog_s)
         self._was_deaf = False
 
@@ -56,7 +47,7 @@ class Notifying:
         facts = self._gather()
         figures = None
         if self._notices.wants_figures(now):
-            summary = self._ledger.summarise()
+            summary = self._master.summarise()
             figures = Figures(summary.totals.requests, summary.in_flight)
         try:
             for notice in self._notices.list_due(facts, now, figures):
@@ -72,7 +63,8 @@ class Notifying:
         self._manager.close()
 
     def _gather(self) -> Facts:
-        fleet, state = self._arbiter.fleet, self._arbiter.state()
+        master, arbiter = self._master, self._master.arbiter
+        fleet, state = arbiter.fleet, arbiter.state()
         match state:
             case ServiceState.STARTING:
                 patience_s = fleet.policy.boot_timeout_s
@@ -83,8 +75,8 @@ class Notifying:
         ready = sum(1 for worker in fleet.workers.values() if worker.state is WorkerState.READY)
         return Facts(
             state,
-            is_ready=ready >= count_min_ready(self._read_config(), fleet),
-            is_reloading=self._arbiter.is_reloading(),
+            is_ready=ready >= count_min_ready(master.config, fleet),
+            is_reloading=master.is_reloading(),
             ready=ready,
             workers=len(fleet.workers),
             wanted=fleet.target,

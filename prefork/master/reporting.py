@@ -13,7 +13,7 @@ from prefork.config.model import Config
 from prefork.config.values import resolve_share
 from prefork.control import status as told
 from prefork.core.arbiter import Arbiter
-from prefork.core.figures import Record, Summary, find_percentile
+from prefork.core.figures import Record, Summary, find_percentile, summarise
 from prefork.core.fleet import Fleet
 from prefork.core.records import NEVER, Slot, Worker
 from prefork.core.rollout import count_moved, find_stage
@@ -47,7 +47,9 @@ def report_service(
 ) -> told.ServiceStatus:
     """The service now."""
     fleet, config, now = arbiter.fleet, provision.config, clock.monotonic()
-    records, summary = ledger.read(), ledger.summarise()
+    listeners = [listener for listener in provision.listeners.values() if listener.is_open()]
+    records = ledger.read()
+    summary = summarise(records.values(), ledger.gone)
     state = arbiter.state().value
     ready = sum(worker.state is WorkerState.READY for worker in fleet.workers.values())
     min_ready = count_min_ready(config, fleet)
@@ -74,8 +76,8 @@ def report_service(
         workers_why=_explain_count(config, fleet),
         min_ready=min_ready,
         balance=config.balance,
-        addresses=tuple(listener.name() for listener in provision.listeners.values()),
-        listeners=tuple(_report_listener(listener) for listener in provision.listeners.values()),
+        addresses=tuple(listener.name() for listener in listeners),
+        listeners=tuple(_report_listener(listener) for listener in listeners),
         slots=tuple(_report_slot(fleet, slot, now) for slot in fleet.slots.values()),
         workers=tuple(
             _report_worker(worker, records.get(worker.row, Record()), now)

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 
 import prefork
 from prefork.config.model import Config
+from prefork.control.ring import Ring
 from prefork.core.arbiter import Arbiter
 from prefork.errors import EXIT_APP, AppError
 from prefork.master.banner import show_banner
 from prefork.master.choosing import check_strategy
-from prefork.master.ledger import Ledger
 from prefork.master.loop import Master
 from prefork.master.policy import policy_of
 from prefork.master.provisions import Provider, Provision, check, read_certificates
@@ -52,6 +52,9 @@ def run_master(
     check_strategy(config)
     with ExitStack() as undo:
         provider = Provider()
+        ring = Ring()
+        logging.getLogger("prefork").addHandler(ring)
+        undo.callback(logging.getLogger("prefork").removeHandler, ring)
         undo.callback(provider.close)
         log, access_log = provider.open_logs(config)
         fd = logs.STDERR if log is None else log.fd
@@ -72,6 +75,7 @@ def run_master(
             make_scoreboard(),
             Arbiter(policy_of(config), chance.draw, ROWS),
             reread=reread,
+            ring=ring,
             on_serving=on_serving or show_banner,
             head_start=head_start,
             python=interpreter.find_python(os.environ),
@@ -86,7 +90,7 @@ def run_master(
     return end.code
 
 
-def _find_manager() -> Callable[[Arbiter, Ledger, Callable[[], Config]], Notifying] | None:
+def _find_manager() -> Callable[[Master], Notifying] | None:
     if not os.environ.get(NOTIFY_SOCKET):
         return None
     from prefork.master.notifying import Notifying  # noqa: PLC0415  # few services have it

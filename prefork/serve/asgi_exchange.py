@@ -228,11 +228,19 @@ class AsgiExchange(Exchange):
                         self.emit(CONTINUE)
             elif self.connection.is_hung_up():
                 break
-            waiter = self._service.loop.create_future()
-            self._waiters.append(waiter)
-            await waiter
+            await self._wait()
         self._disconnect_told = True
         return {"type": "http.disconnect"}
+
+    async def _wait(self) -> None:
+        waiter = self._service.loop.create_future()
+        self._waiters.append(waiter)
+        try:
+            await waiter
+        finally:
+            # Apps that wait with a timeout come again and again.
+            if waiter.cancelled() and waiter in self._waiters:
+                self._waiters.remove(waiter)
 
     def _take_request(self) -> MutableMapping[str, Any]:
         parts = self._parts

@@ -38,6 +38,8 @@ LEVELS = {"stdout": "info", "stderr": "error"}
 """As log collectors have it; what a line really is only the app knows."""
 LABELS = {"stdout": "OUT", "stderr": "ERR"}
 
+_encoder = msgspec.json.Encoder()
+
 
 class AppOutput:
     """All that one process's app prints. Any thread may print; forks of the process go on by themselves."""
@@ -47,6 +49,9 @@ class AppOutput:
         self._fd = fd
         self._as_json = as_json
         self._stamps = Stamps(log_time)
+        self._heads_of = 0, 0
+        """The second and the pid."""
+        self._heads: dict[str, tuple[bytes, bytes]] = {}
         self._slot: int | None = None
         self._gen = 0
         self._patience_s = PATIENCE_S
@@ -64,6 +69,7 @@ class AppOutput:
     def sign(self, slot: int, gen: int) -> None:
         """Who prints from now on."""
         self._slot, self._gen = slot, gen
+        self._heads.clear()
 
     def list_fds(self) -> list[int]:
         """The descriptors that are ours, and nothing that the app's import left."""
@@ -113,12 +119,25 @@ class AppOutput:
         if not self._as_json:
             slot = "-" if self._slot is None else self._slot
             return f"{self._stamps.render(now)}[{pid}] [{label}] slot={slot} ".encode()
-        said: dict[str, object] = {"time": render_json_time(now), "level": level, "logger": "app"}
+        # All but the milliseconds is the same for a second: to render it for each line would be most of its cost.
+        seconds, millis = divmod(int(now * 1000), 1000)
+        if (seconds, pid) != self._heads_of:
+            self._heads_of = seconds, pid
+            self._heads.clear()
+        if stream not in self._heads:
+            self._heads[stream] = self._render_json_head(seconds, stream, level, pid)
+        before, after = self._heads[stream]
+        return b"%b%03d%b" % (before, millis, after)
+
+    def _render_json_head(self, seconds: int, stream: str, level: str, pid: int) -> tuple[bytes, bytes]:
+        """What comes before and after the milliseconds."""
+        said: dict[str, object] = {"level": level, "logger": "app"}
         if stream:
             said["stream"] = stream
         if self._slot is not None:
             said |= {"slot": self._slot, "gen": self._gen}
-        return msgspec.json.encode({**said, "pid": pid})[:-1]
+        before = render_json_time(seconds).removesuffix("000Z")
+        return b'{"time":"%b' % before.encode(), b'Z",' + msgspec.json.encode({**said, "pid": pid})[1:-1]
 
     def _tell_dropped(self, lines: int) -> bytes:
         event = "lines of the app's were dropped: nobody read them"
@@ -187,7 +206,7 @@ def _is_object(line: bytes) -> bool:
 
 def _split_json(head: bytes, text: str, most: int) -> Iterator[bytes]:
     """One record, or several of which all but the last say that there is more."""
-    record = b'%b,"event":%b}' % (head, msgspec.json.encode(text))
+    record = b'%b,"event":%b}' % (head, _encoder.encode(text))
     if len(record) < most or len(text) <= 1:
         yield record
         return
@@ -195,7 +214,7 @@ def _split_json(head: bytes, text: str, most: int) -> Iterator[bytes]:
     at = 0
     while at < len(text):
         size = max(1, room)
-        while len(event := msgspec.json.encode(text[at : at + size])) - 2 > room and size > 1:
+        while len(event := _encoder.encode(text[at : at + size])) - 2 > room and size > 1:
             size = max(1, size * room // len(event) - 1)
         at += size
         yield b'%b%b,"event":%b}' % (head, b',"more":true' if at < len(text) else b"", event)

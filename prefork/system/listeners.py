@@ -36,11 +36,12 @@ DROP_SYN = b"".join(
 class Listener:
     """A listening socket and what must be tidied up after it."""
 
-    __slots__ = ("_inode", "address", "sock")
+    __slots__ = ("_inode", "_name", "address", "sock")
 
     def __init__(self, address: Address, sock: socket.socket, inode: tuple[int, int] | None = None) -> None:
         self.address = address
         self.sock = sock
+        self._name = name_of(sock)
         self._inode = inode
         """(st_dev, st_ino) of a unix socket that we made, so that we unlink only our own."""
 
@@ -49,13 +50,19 @@ class Listener:
         return self.sock.fileno()
 
     def name(self) -> str:
-        """The address clients can use, with the real port: `127.0.0.1:43211`, `unix:/run/shop.sock`."""
-        return name_of(self.sock)
+        """The address clients can use, with the real port: `127.0.0.1:43211`, `unix:/run/shop.sock`. Also when it is
+        closed: a service that drains is still asked what it is.
+        """
+        return self._name
 
     def describe(self) -> dict[str, str]:
         """The same for a log line, with what the service manager calls it."""
         label = self.address.label
         return {"address": self.name()} | ({"fd_name": label} if label else {})
+
+    def is_open(self) -> bool:
+        """Has it not been closed?"""
+        return self.sock.fileno() >= 0
 
     def is_in_place(self) -> bool:
         """Does its address still lead to it? The file of a unix socket that we made may be gone, or its directory be

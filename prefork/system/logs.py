@@ -105,14 +105,20 @@ class LineHandler(logging.Handler):
 
 
 def set_up_logging(level: str, log_format: str, fd: int, log_time: str = "local") -> None:
-    """Make `prefork` and everything below it log to `fd`. `auto` is text; JSON only when asked for."""
+    """Make `prefork` and everything below it log to `fd`. `auto` is text; JSON only when asked for.
+
+    Handlers of another kind stay, and get what their own level asks for.
+    """
     logger = logging.getLogger("prefork")
+    others = [each for each in logger.handlers if not isinstance(each, LineHandler)]
     for before in logger.handlers:
-        before.close()
+        if before not in others:
+            before.close()
     handler = LineHandler(fd)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter(log_time))
-    logger.handlers[:] = [handler]
-    logger.setLevel(level.upper())
+    handler.setLevel(level.upper())
+    logger.handlers[:] = [handler, *others]
+    logger.setLevel(min(each.level for each in logger.handlers))
     logger.propagate = False
     logging.raiseExceptions = False
 

@@ -71,10 +71,10 @@ def test_a_rotation_loses_nothing_of_those_who_still_write_to_the_old_file(log: 
 
 def test_files_that_came_and_went_between_two_looks_are_read_in_order(log: Followed) -> None:
     log.write("one")
-    for word in ("two", "three"):
+    for word in ("two", "three", "four"):
         rotate(str(log.path), 5)
         log.write(word)
-    assert log.seen() == ["one", "two", "three"]
+    assert log.seen() == ["one", "two", "three", "four"]
 
 
 def test_a_log_that_was_emptied_is_read_from_its_new_beginning(log: Followed) -> None:

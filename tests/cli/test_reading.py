@@ -229,3 +229,18 @@ def test_a_reload_reads_the_same_table_and_the_same_profile(
     (directory / "prefork.toml").write_text(APPS.replace("app.shop", "app.other"))
     with pytest.raises(ConfigError, match=r"there is no \[app.shop\] any more"):
         reread()
+
+
+def test_a_log_that_we_chose_is_rotated_unless_said_otherwise(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(directory))
+
+    def read_size(**flags: str) -> int:
+        start = start_from_flags("main:app", {key.replace("_", "-"): value for key, value in flags.items()})
+        return read_configuration(start.in_background()).config.log_max_size_bytes
+
+    assert read_size() == 100 << 20
+    assert read_size(log_max_size="1G") == 1 << 30
+    assert read_size(log_max_size="0") == 0
+    assert read_size(log_file="mine.log") == 0  # whoever says where may have a logrotate for it

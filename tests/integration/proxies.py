@@ -38,6 +38,7 @@ def write_nginx(folder: Path, upstream: str = "shop_machines") -> Path:
     """Its configuration, for the nodes' unix sockets in `folder`, listening there on `nginx.sock`."""
     text = (CONF / "nginx/shop.conf").read_text()
     text = re.sub(r"192\.0\.2\.1([123]):8000", rf"unix:{folder}/\1.sock", text)
+    text = text.replace("keepalive_timeout 4s;", "keepalive_timeout 1s;")  # as the nodes' keep-alive here
     text = text.replace("listen 80;", f"listen unix:{folder}/nginx.sock;")
     text = text.replace("proxy_pass http://shop;", f"proxy_pass http://{upstream};")
     (folder / "shop.conf").write_text(text)
@@ -102,7 +103,7 @@ def list_arguments(node: int, shutdown_delay: str = "1s") -> list[str]:
             "--workers",
             "2",
             "--keep-alive",
-            "5s",
+            "2s",
             "--shutdown-delay",
             shutdown_delay,
         ),

@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import uuid
@@ -110,6 +111,8 @@ class Running:
         self._started_at = time.time()
         self._known: dict[int, psutil.Process] = {}
         self._is_cleaned_up = False
+        # Not in pytest's folder, whose path is longer than a socket's may be; and not where a developer's own are.
+        self.control = tempfile.mkdtemp(prefix="pf-test-")
         self._terminal: Terminal | None = None
         with ExitStack() as files:
             log: int | BinaryIO = files.enter_context(self.log_path.open("wb"))
@@ -122,7 +125,7 @@ class Running:
             self.process = subprocess.Popen(
                 command,
                 cwd=folder,
-                env=clean_environment() | (env or {}),
+                env=clean_environment() | {"PREFORK_CONTROL": self.control} | (env or {}),
                 stdin=stdin,
                 stdout=output,
                 stderr=log,
@@ -314,7 +317,20 @@ class Running:
         psutil.wait_procs(list(leftovers.values()), WAIT_TIMEOUT_S)
         if self._terminal is not None:
             self._terminal.close()
+        shutil.rmtree(self.control, ignore_errors=True)
         return titles
+
+    def prefork(self, *arguments: str, timeout_s: float = 30.0) -> subprocess.CompletedProcess[str]:
+        """Run a command about this service, as its operator would."""
+        return subprocess.run(
+            [sys.executable, "-m", "prefork", *arguments],
+            cwd=self.folder,
+            env=clean_environment() | {"PREFORK_CONTROL": self.control},
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
 
     def _find_strays(self) -> list[psutil.Process]:
         """Processes of ours that are nobody's children any more: same session, or named in the log."""

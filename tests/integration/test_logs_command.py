@@ -102,7 +102,8 @@ def test_a_log_is_followed_through_a_rotation_and_a_flush(background: Background
         background.master("shop").send_signal(signal.SIGUSR1)
         wait_until(lambda: has_seen(b"log reopened"), "the new file")
         get(str(background.folder / "shop.sock"), "/two")
-        wait_until(lambda: has_seen(b"raw /two\n"), "a line from below Python in the new file")
+        wait_until(lambda: has_seen(b"raw /two\n"), "a line from below Python")
+        assert b"raw /two\n" in log.read_bytes(), "standard output leads to the new file"
         flushed = background.run("flush", "shop")
         assert flushed.code == 0
         assert f"emptied {log}" in flushed.stdout

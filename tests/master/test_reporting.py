@@ -143,3 +143,11 @@ def test_what_an_operator_took_away_gets_no_traffic(desk: Desk, what: str) -> No
             desk.world.tell(on.StopAsked(quick=False, reason="TERM"))
     status = desk.report()
     assert (status.is_ready, show_state(status)) == (False, what)
+
+
+def test_a_service_that_has_closed_its_listeners_still_tells(desk: Desk, provider: Provider) -> None:
+    desk.world.start()
+    desk.world.tell(on.StopAsked(quick=False, reason="TERM"))
+    provider.close_listeners()
+    status = desk.report()
+    assert (status.state, status.addresses, status.listeners) == ("stopping", (), ())

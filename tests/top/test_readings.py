@@ -1,0 +1,52 @@
+"""Real processes, as /proc shows them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from prefork.top.readings import read_family, read_process
+
+CHILD = """
+import subprocess, sys
+grandchild = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+print(grandchild.pid, flush=True)
+input()
+grandchild.communicate(b"\\n")
+"""
+
+
+@pytest.fixture
+def parent() -> Iterator[tuple[int, int]]:
+    """The pids of a process and of its child."""
+    with subprocess.Popen(
+        [sys.executable, "-c", CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        yield child.pid, int(child.stdout.readline())
+        child.communicate("\n", timeout=20)
+
+
+def test_a_family_is_a_process_with_its_children_and_theirs(parent: tuple[int, int]) -> None:
+    child, grandchild = parent
+
+    family = read_family(child)
+    assert set(family) == {child, grandchild}
+    ours = read_family(os.getpid())
+    assert {child, grandchild} < set(ours)
+    assert ours[os.getpid()].cpu_s > 0
+    for reading in ours.values():
+        assert reading.pss_bytes is not None
+        assert 1 << 18 < reading.pss_bytes < 1 << 30
+
+
+def test_who_is_gone_has_no_reading() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        child.wait()
+
+    assert read_process(child.pid) is None
+    assert read_family(child.pid) == {}
