@@ -1,7 +1,7 @@
 """Which of the services that are to be started run already? Asked of what was started here, and of the control sockets.
 
-A service is the same if it has the name and the directory. One of that name elsewhere is another: it may run beside ours,
-unless both would write one log.
+A service is the same if it has the name and the directory. One of that name elsewhere is another: it may run beside
+ours, unless both would write one log.
 """
 
 from __future__ import annotations
