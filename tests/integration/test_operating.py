@@ -22,6 +22,14 @@ from tests.integration.running import Running, clean_environment, wait_until
 ANSWER_S = 0.05
 
 
+def send(running: Running, path: str) -> socket.socket:
+    """A request whose answer nobody waits for."""
+    assert isinstance(running.address, tuple)
+    client = socket.create_connection(running.address)
+    client.sendall(f"GET {path} HTTP/1.1\r\nHost: t\r\n\r\n".encode())
+    return client
+
+
 def fastest_status_s(running: Running) -> float:
     """The best of three: the machine may be busy with other things."""
     path, taken = find_socket(running), []
@@ -48,7 +56,7 @@ def test_a_services_life_told_by_commands(start: Start, tmp_path: Path) -> None:
 
     listed = running.prefork("ls")
     head, row = listed.stdout.splitlines()
-    assert head.split()[:4] == ["NAME", "STATE", "WORKERS", "PID"]
+    assert head.split()[:4] == ["NAME", "STATE", "READY", "PID"]
     assert row.split()[:4] == ["shop", "serving", "2/2", str(running.pid)]
     assert max(map(len, (head, row))) <= 80
 
@@ -98,22 +106,19 @@ def test_a_services_life_told_by_commands(start: Start, tmp_path: Path) -> None:
 
 def test_status_answers_at_once_while_every_worker_is_stuck_and_stacks_say_where(start: Start) -> None:
     running = start("stuck:app", "--workers", "2", "--timeout", "60", "--graceful-timeout", "1")
-    with (
-        socket.create_connection(running.address) as spin,
-        socket.create_connection(running.address) as block,
-    ):
-        spin.sendall(b"GET /spin HTTP/1.1\r\nHost: t\r\n\r\n")
+    with send(running, "/spin"):
         wait_until(lambda: read_status(find_socket(running)).in_flight == 1, "the first request")
-        block.sendall(b"GET /block HTTP/1.1\r\nHost: t\r\n\r\n")
+        block = send(running, "/block")
 
         def both_are_stuck() -> str | None:
             shown = running.prefork("stacks").stdout
             return shown if "spin_for_ever" in shown and "block_in_c" in shown else None
 
-        shown = wait_until(both_are_stuck, "both stacks")
+        shown = wait_until(both_are_stuck, "both stacks") or ""
         assert re.findall(r"^worker (\d), pid \d+, ready$", shown, re.MULTILINE) == ["0", "1"]
         assert fastest_status_s(running) < ANSWER_S
         assert running.prefork("stop", "--quick").returncode == 0
+        block.close()
     assert running.wait_exit() == 0
 
 
@@ -162,8 +167,7 @@ def test_a_reload_that_fails_says_why_and_with_which_exit_code(start: Start, tmp
 
 def test_a_stop_of_a_master_that_is_killed_meanwhile_is_no_success(start: Start) -> None:
     running = start("sleepy:app", "--graceful-timeout", "20")
-    with socket.create_connection(running.address) as client:
-        client.sendall(b"GET /?30 HTTP/1.1\r\nHost: t\r\n\r\n")
+    with send(running, "/?s=6"):
         wait_until(lambda: read_status(find_socket(running)).in_flight == 1, "a request in flight")
         stopping = subprocess.Popen(
             [sys.executable, "-m", "prefork", "stop"],
@@ -172,6 +176,7 @@ def test_a_stop_of_a_master_that_is_killed_meanwhile_is_no_success(start: Start)
             text=True,
         )
         running.wait_for_record("stopping")
+        running.find_processes()
         assert read_status(find_socket(running)).state == "stopping", "and is still told"
         running.signal(signal.SIGKILL)
         _, said = stopping.communicate(timeout=20)
