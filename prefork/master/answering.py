@@ -184,7 +184,9 @@ class Answering:
 
     def _find_refusal(self) -> ask.Failed | None:
         error = self._master.refusal
-        return error and ask.Failed(f"reload refused: {error.message}", error.hints, error.exit_code)
+        if error is None:
+            return None
+        return ask.Failed(f"reload refused: {error.message}", error.hints, error.exit_code)
 
     def _find_progress(self, gen: int) -> ask.Progress:
         fleet = self._master.arbiter.fleet
