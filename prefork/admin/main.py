@@ -30,7 +30,7 @@ from prefork.system.channel import Channel
 
 SETTINGS = ServeSettings(
     keep_alive_s=5.0,
-    header_timeout_s=5.0,
+    header_timeout_s=3.0,
     limit_request_line_bytes=2048,
     limit_request_fields=64,
     limit_request_field_size_bytes=4096,

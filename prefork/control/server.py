@@ -263,6 +263,9 @@ class Server:
             self._listen(connection)
 
     def _refuse(self, connection: Connection, why: Failed) -> None:
+        if connection.outbox:  # it does not read what it has asked for: it would not read this
+            self._drop(connection)
+            return
         connection.inbox.clear()
         connection.is_ending = True
         connection.outbox += _encoder.encode(why) + b"\n"
