@@ -28,6 +28,7 @@ FLOORS = {
     "zygote": 4,
     "watcher": 4,
     "chooser": 4,
+    "admin": 4,
     "master": 4,
     "top": 4,
     "cli": 5,

@@ -1,7 +1,7 @@
 """`prefork check [APP]`: would it start? Reads the configuration, then imports the app in a child process.
 
 The app is never imported here: it may hang, exit, start threads or change the process. Nothing is bound and nothing is
-served, so it may be run beside the live service, before a reload.
+served, so it may be run beside the live service, before a reload. Of several apps in a file it checks all.
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ import msgspec
 
 from prefork.cli.app_import import Report
 from prefork.cli.parameters import ServiceCommand, pick_given
-from prefork.cli.reading import read_configuration, start_from_flags
+from prefork.cli.reading import read_configuration, read_tables, split_start, start_from_flags
+from prefork.config.addresses import parse_address
 from prefork.config.balance import SHARED, STRATEGIES
 from prefork.config.kinds import show_duration
 from prefork.config.model import Config
+from prefork.config.tables import check_tables
 from prefork.errors import AppError
 from prefork.system.certificates import find_trouble, read_credentials
+from prefork.system.writable import check_file, find_bind_trouble
 
 _CHILD = """
 import sys
@@ -42,12 +45,28 @@ def make_check_command() -> click.Command:
 
 def check(*, app: str | None, **parameters: object) -> int:
     """Check everything that can be checked without serving. Raises `PreforkError` for the first thing wrong."""
-    resolved = read_configuration(start_from_flags(app, pick_given(parameters)))
-    config = resolved.config
-    for note in resolved.notes:
+    start = start_from_flags(app, pick_given(parameters))
+    check_tables(read_tables(start))
+    asked = [read_configuration(each) for each in split_start(start)]
+    for note in (note for resolved in asked for note in resolved.notes):
         print(f"note: {note}")
+    for resolved in asked:
+        _check_one(resolved.config)
+    if len(asked) > 1:
+        _check_together([resolved.config for resolved in asked])
+    return 0
+
+
+def _check_one(config: Config) -> None:
     print(f"configuration ok: {config.name}, {', '.join(config.bind)}, workers {config.workers}")
     _check_certificates(config)
+    for what, path in (
+        ("log file", config.log_file),
+        ("access log", config.access_log),
+        ("pidfile", config.pid),
+    ):
+        if path not in {None, "-"}:
+            check_file(what, str(path))
     if config.balance not in {SHARED, *STRATEGIES}:
         from prefork.master.choosing import check_strategy  # noqa: PLC0415  # calls code of the user's, as it will then
 
@@ -55,7 +74,26 @@ def check(*, app: str | None, **parameters: object) -> int:
         print(f"strategy ok: {config.balance}")
     report = _check_app(config)
     print(f"app ok: {config.app} is {report.interface.upper()} ({report.file})")
-    return 0
+    for text in config.bind:
+        if (trouble := find_bind_trouble(parse_address(text))) is not None:
+            print(f"warning: {trouble.message}")
+
+
+def _check_together(configs: list[Config]) -> None:
+    """Say which apps of one file cannot run beside each other."""
+    for what, taken in (
+        ("name", [(config.name, config.name) for config in configs]),
+        (
+            "address",
+            [(each, config.name) for config in configs for each in config.bind if not each.endswith(":0")],
+        ),
+        ("pidfile", [(config.pid, config.name) for config in configs if config.pid]),
+    ):
+        seen: dict[str, str] = {}
+        for value, name in taken:
+            if value in seen:
+                print(f"warning: {seen[value]} and {name} have one {what}, {value}: only one of them can run")
+            seen.setdefault(value, name)
 
 
 def _check_certificates(config: Config) -> None:

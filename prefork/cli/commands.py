@@ -7,6 +7,7 @@ from types import MappingProxyType
 COMMANDS = MappingProxyType(
     {
         "run": "run:make_run_command",
+        "start": "start:make_start_command",
         "ls": "ls:make_ls_command",
         "status": "status:make_status_command",
         "describe": "describe:make_describe_command",
@@ -17,10 +18,16 @@ COMMANDS = MappingProxyType(
         "stop": "stop:make_stop_command",
         "drain": "drain:make_drain_command",
         "undrain": "drain:make_undrain_command",
+        "logs": "logs:make_logs_command",
+        "flush": "flush:make_flush_command",
         "events": "events:make_events_command",
         "stacks": "stacks:make_stacks_command",
         "check": "check:make_check_command",
         "config": "config_command:make_config_command",
+        "init": "init:make_init_command",
+        "save": "saving:make_save_command",
+        "resurrect": "saving:make_resurrect_command",
+        "startup": "startup:make_startup_command",
         "completion": "completion:make_completion_command",
         "version": "version:make_version_command",
     }

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
 import msgspec
 
 from prefork.cli.parameters import ServiceCommand, pick_given
-from prefork.cli.reading import find_obvious_app, read_configuration, start_from_flags
+from prefork.cli.reading import find_obvious_app, read_configuration, split_start, start_from_flags
 from prefork.config.kinds import SECRET
 from prefork.config.options import OPTIONS, decides_field
 from prefork.config.resolving import Resolved
 from prefork.errors import UsageError
+
+_MOST_COLUMNS = 32
 
 
 def make_config_command() -> click.Command:
@@ -37,10 +40,15 @@ def print_config(*, app: str | None, as_json: bool, as_schema: bool, **parameter
 
         _print_json(make_schema())
         return 0
-    resolved = read_configuration(start_from_flags(app, pick_given(parameters)), _find_app_if_any)
+    start = start_from_flags(app, pick_given(parameters))
+    asked = {each.table: read_configuration(each, _find_app_if_any) for each in split_start(start)}
     if as_json:
-        _print_json(describe(resolved))
-    else:
+        described = {table: describe(resolved) for table, resolved in asked.items()}
+        _print_json(described if len(asked) > 1 else next(iter(described.values())))
+        return 0
+    for table, resolved in asked.items():
+        if len(asked) > 1:
+            print(f"[app.{table}]")
         for row in lay_out(list_rows(resolved)):
             print(row)
     return 0
@@ -58,6 +66,8 @@ def describe(resolved: Resolved) -> dict[str, Any]:
     described = {
         field: {"value": values[field], "origin": origin} for field, origin in resolved.origin.items()
     }
+    files = resolved.env_files
+    described["env_file"] = {"value": list(files), "origin": _join_origins(files)}
     if resolved.config.workers_why:
         described["workers"]["why"] = resolved.config.workers_why
     return dict(sorted(described.items()))
@@ -73,14 +83,27 @@ def list_rows(resolved: Resolved) -> list[tuple[str, str, str]]:
             if option.field == "workers" and resolved.config.workers_why:
                 origin = f"{origin} ({resolved.config.workers_why})"
             rows.append((option.key, option.kind.show(value), origin))
+        elif option.key == "env-file":
+            files = resolved.env_files
+            rows.append((option.key, option.kind.show(tuple(files)), _join_origins(files)))
     return rows
 
 
 def lay_out(rows: list[tuple[str, str, str]]) -> list[str]:
-    """Rows as lines with aligned columns; one long value does not push the others away."""
+    """Rows as lines with aligned columns; who set a long value stands on a line of its own."""
     first = max(len(row[0]) for row in rows)
-    second = min(max(len(row[1]) for row in rows), 32)
-    return [f"{key:<{first}}  {value:<{second}}  {origin}" for key, value, origin in rows]
+    second = min(max(len(row[1]) for row in rows), _MOST_COLUMNS)
+    lines = []
+    for key, value, origin in rows:
+        if len(value) > second:
+            lines += [f"{key:<{first}}  {value}", f"{'':<{first}}  {'':<{second}}  {origin}"]
+        else:
+            lines.append(f"{key:<{first}}  {value:<{second}}  {origin}")
+    return lines
+
+
+def _join_origins(files: Mapping[str, str]) -> str:
+    return ", ".join(dict.fromkeys(files.values())) or "default"
 
 
 def _find_app_if_any(directory: str) -> str:

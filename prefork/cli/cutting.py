@@ -14,6 +14,9 @@ from typing import Any, NamedTuple
 from prefork.config.options import NAMES, Name
 
 CONFIG_FLAG = "config"
+PROFILE_FLAG = "profile"
+READING_FLAGS = (CONFIG_FLAG, PROFILE_FLAG)
+"""What says what to read, and is no option."""
 
 
 class Flag(NamedTuple):
@@ -29,16 +32,17 @@ class Flag(NamedTuple):
 def cut_service_words(words: Sequence[str]) -> tuple[str | None, dict[str, Any]] | None:
     """The app, if one is named, and the flags that were given, by key, in the table's order. None: let click read it.
 
-    The app is told from a command, of whatever name, by the colon, slash or dot that is in it.
+    Without `run` before it, the app is told from a command, of whatever name, by the colon, slash or dot that is in it.
     """
     flags = _list_flags()
     given: dict[str, Any] = {}
     app: str | None = None
-    waiting = list(reversed(words[1:] if words[:1] == ["run"] else words))
+    is_run = list(words[:1]) == ["run"]
+    waiting = list(reversed(words[1:] if is_run else words))
     while waiting:
         word = waiting.pop()
         if not word.startswith("-"):
-            if app is not None or not any(sign in word for sign in ":/."):
+            if app is not None or not (is_run or any(sign in word for sign in ":/.")):
                 return None
             app = word
             continue
@@ -51,7 +55,7 @@ def cut_service_words(words: Sequence[str]) -> tuple[str | None, dict[str, Any]]
             continue
         value = waiting.pop() if value is None else value
         given[flag.key] = (*given.get(flag.key, ()), value) if flag.is_repeatable else value
-    return app, {key: given[key] for key in (CONFIG_FLAG, *NAMES) if key in given}
+    return app, {key: given[key] for key in (*READING_FLAGS, *NAMES) if key in given}
 
 
 def _split(word: str) -> tuple[str, str | None]:
@@ -69,7 +73,11 @@ def _has_value(flag: Flag, waiting: Sequence[str]) -> bool:
 
 def _list_flags() -> Mapping[str, Flag]:
     config = Flag(CONFIG_FLAG, takes_value=True)
-    flags = {f"--{CONFIG_FLAG}": config, "-c": config}
+    flags = {
+        f"--{CONFIG_FLAG}": config,
+        "-c": config,
+        f"--{PROFILE_FLAG}": Flag(PROFILE_FLAG, takes_value=True),
+    }
     for name in NAMES.values():
         if not name.option.positional:
             flags |= _list_spellings(name)

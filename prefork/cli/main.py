@@ -19,22 +19,27 @@ from prefork.errors import EXIT_FAILED, PreforkError
 from prefork.system import processes
 
 if TYPE_CHECKING:
+    from prefork.cli.readiness import Starter
     from prefork.system.spawning import Spawned
 
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
 NOT_SERVING_FLAGS = frozenset({"--help", "-h", "--version"})
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program and return its exit code. `arguments` are the process's own unless given."""
+def main(arguments: Sequence[str] | None = None, starter: Starter | None = None) -> int:
+    """Run the program and return its exit code. `arguments` are the process's own unless given; `starter` waits for a
+    master in the background.
+    """
     processes.open_standard_streams()
     words = sys.argv[1:] if arguments is None else arguments
     head_start: Spawned | None = None
     try:
         head_start = _start_early(words)
-        code = run_command(words, head_start)
+        code = run_command(words, head_start, starter)
         _flush_stdout()
     except PreforkError as error:
+        if starter is not None:
+            starter.tell_error(error)
         print_error(error, sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
@@ -67,7 +72,9 @@ def _start_early(words: Sequence[str]) -> Spawned | None:
         return None
 
 
-def run_command(arguments: Sequence[str], head_start: Spawned | None = None) -> int:
+def run_command(
+    arguments: Sequence[str], head_start: Spawned | None = None, starter: Starter | None = None
+) -> int:
     """Find the command and run it; click's errors become ours. `head_start` is for the command that serves."""
     if instruction := os.environ.get("_PREFORK_COMPLETE"):
         from prefork.cli.completion import answer_shell  # noqa: PLC0415
@@ -80,7 +87,7 @@ def run_command(arguments: Sequence[str], head_start: Spawned | None = None) -> 
         from prefork.cli.reading import start_from_flags  # noqa: PLC0415
         from prefork.cli.serving import serve  # noqa: PLC0415
 
-        return serve(start_from_flags(*service), head_start)
+        return serve(start_from_flags(*service), head_start, starter)
     import click  # noqa: PLC0415  # 12 ms, inside the reach of Ctrl-C
 
     from prefork.cli.mistakes import translate_mistake  # noqa: PLC0415

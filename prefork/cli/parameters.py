@@ -6,25 +6,35 @@ variable and a file are read by the same code and refused in the same words.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 
-from prefork.cli.cutting import CONFIG_FLAG
+from prefork.cli.cutting import CONFIG_FLAG, PROFILE_FLAG, READING_FLAGS
 from prefork.config import kinds
 from prefork.config.options import GROUPS, NAMES, OPTIONS, Name, Option, find_default
+
+_MOST_COLUMNS = 30
 
 
 class ServiceCommand(click.Command):
     """A command about one service: takes APP and every option, and explains them in groups."""
 
-    def __init__(self, name: str, *, extra: Sequence[click.Parameter] = (), **settings: Any) -> None:
-        app = click.Argument(["app"], required=False, metavar="[APP]")
+    def __init__(
+        self,
+        name: str,
+        *,
+        argument: click.Argument | None = None,
+        extra: Sequence[click.Parameter] = (),
+        **settings: Any,
+    ) -> None:
+        app = argument or click.Argument(["app"], required=False, metavar="[APP]")
         super().__init__(name, params=[app, *extra, *make_parameters()], **settings)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        table = {f"--{key}" for key in NAMES} | {f"--{CONFIG_FLAG}"}
+        table = {f"--{key}" for key in (*NAMES, *READING_FLAGS)}
         own = [
             record
             for parameter in self.get_params(ctx)
@@ -38,7 +48,7 @@ class ServiceCommand(click.Command):
 
 def make_parameters() -> list[click.Parameter]:
     """A click option for every name in the table, and `-c`."""
-    parameters: list[click.Parameter] = [_make_option(CONFIG_FLAG, "-c")]
+    parameters: list[click.Parameter] = [_make_option(CONFIG_FLAG, "-c"), _make_option(PROFILE_FLAG, "")]
     parameters += [_make_named(name) for name in NAMES.values() if not name.option.positional]
     return parameters
 
@@ -47,7 +57,7 @@ def pick_given(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The flags that were given, by key; click holds None or () for the others."""
     return {
         key: parameters[key.replace("-", "_")]
-        for key in (CONFIG_FLAG, *NAMES)
+        for key in (*READING_FLAGS, *NAMES)
         if parameters.get(key.replace("-", "_")) not in (None, ())
     }
 
@@ -57,15 +67,32 @@ def write_options(formatter: click.HelpFormatter) -> None:
     for group in GROUPS:
         rows = [_describe(option) for option in OPTIONS if option.group == group]
         with formatter.section(group):
-            formatter.write_dl(rows)
+            _write_rows(formatter, rows)
     with formatter.section("Configuration"):
-        formatter.write_dl(
+        _write_rows(
+            formatter,
             [
                 ("-c, --config FILE", "TOML file to read; ./prefork.toml unless given."),
+                ("--profile NAME", "Let the keys of the file's [profile.NAME] win over its others."),
                 ("PREFORK_KEEP_ALIVE=5s", "Every option is also a variable …"),
                 ("keep-alive = 5", "… and a key of the file, or of [tool.prefork] in pyproject.toml."),
-            ]
+            ],
         )
+
+
+def _write_rows(formatter: click.HelpFormatter, rows: Sequence[tuple[str, str]]) -> None:
+    """As `write_dl`, which would divide names at their hyphens: `--proxy-` at the end of a line is none."""
+    first = min(max(len(name) for name, _ in rows), _MOST_COLUMNS) + 2
+    indent, width = formatter.current_indent, formatter.width - 2
+    for name, text in rows:
+        lines = textwrap.wrap(text, max(width - first - indent, 20), break_on_hyphens=False) or [""]
+        begun = " " * indent + name
+        if len(name) > first - 2:
+            formatter.write(f"{begun}\n")
+            begun = ""
+        for line in lines:
+            formatter.write(f"{begun:<{indent + first}}{line}".rstrip() + "\n")
+            begun = ""
 
 
 def _make_named(name: Name) -> click.Option:
@@ -85,12 +112,13 @@ def _describe(option: Option) -> tuple[str, str]:
         return "APP", option.help
     default = find_default(option)
     if option.kind is kinds.SWITCH:
-        flag = f"--no-{option.key}" if default else f"--{option.key}"
+        flag = f"--[no-]{option.key}" if default else f"--{option.key}"
     else:
         flag = f"--{option.key} {option.kind.metavar}"
     notes = []
-    if default not in (None, {}, ()) and option.kind is not kinds.SWITCH:
-        notes.append(f"default {option.kind.show(default)}")
+    is_empty = default is None or default is False or default in ("", {}, ())
+    if not is_empty and option.key != "name":  # that is made from the app
+        notes.append(f"default {'on' if default is True else option.kind.show(default)}")
     if option.aliases:
         notes.append("also " + ", ".join(f"--{alias.key}" for alias in option.aliases))
     text = f"{option.help} [{'; '.join(notes)}]" if notes else option.help

@@ -9,6 +9,7 @@ import click
 
 import prefork
 from prefork.cli.commands import ALIASES, ANSWERS, COMMANDS
+from prefork.cli.cutting import CONFIG_FLAG
 from prefork.cli.parameters import write_options
 from prefork.config.nearest import find_nearest
 from prefork.errors import UsageError
@@ -52,17 +53,18 @@ class Program(click.Group):
         if first in ALIASES:
             args = [*ALIASES[first].split(), *args[1:]]
         elif first not in _OWN_FLAGS and first not in COMMANDS:
-            self._refuse_misspelt(first)
+            self._refuse_misspelt(first, args[1:])
             args = ["run", *args]
         return super().parse_args(ctx, args)
 
-    def _refuse_misspelt(self, word: str) -> None:
-        # An app has a colon, a slash or a dot in it, or is the name of a module that is there.
+    def _refuse_misspelt(self, word: str, others: list[str]) -> None:
+        # An app has a colon, a slash or a dot in it, or is the name of a module that is there, or of a table.
         if not word.isidentifier() or posixpath.exists(word) or posixpath.exists(f"{word}.py"):
             return
         if word in ANSWERS:
             raise UsageError(f"no command {word}", ANSWERS[word])
-        if near := find_nearest(word, COMMANDS):
+        near = find_nearest(word, COMMANDS)
+        if near and word not in _list_tables(others):
             raise UsageError(
                 f"no command {word}, and no app of that name here",
                 f"did you mean prefork {near}?        an app is module:attr or path/to/app.py",
@@ -71,6 +73,20 @@ class Program(click.Group):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         self.format_commands(ctx, formatter)
         write_options(formatter)
+
+
+def _list_tables(words: list[str]) -> tuple[str, ...]:
+    """The apps of the file that these words name, or of ./prefork.toml. Only who looks misspelt pays for reading it."""
+    from prefork.cli.reading import read_tables, start_from_flags  # noqa: PLC0415  # see above
+    from prefork.config.tables import list_apps  # noqa: PLC0415
+
+    flags = {}
+    for index, word in enumerate(words):
+        if word in {"-c", "--config"} and words[index + 1 :]:
+            flags[CONFIG_FLAG] = words[index + 1]
+        elif word.startswith("--config="):
+            flags[CONFIG_FLAG] = word.removeprefix("--config=")
+    return list_apps(read_tables(start_from_flags(None, flags)))
 
 
 def make_program() -> Program:

@@ -13,9 +13,11 @@ from typing import Any
 
 import msgspec
 
-from prefork.cli.cutting import CONFIG_FLAG
+from prefork.cli.cutting import CONFIG_FLAG, PROFILE_FLAG
+from prefork.config import tables
 from prefork.config.documents import PYPROJECT, read_document, read_pyproject
 from prefork.config.model import Config
+from prefork.config.nearest import find_nearest
 from prefork.config.resolving import FindApp, Resolved, join_path, list_env_files, resolve
 from prefork.config.sources import (
     Layer,
@@ -23,15 +25,17 @@ from prefork.config.sources import (
     read_flags,
     read_keywords,
     read_platform,
-    read_table,
     read_variables,
 )
+from prefork.config.tables import Tables
 from prefork.config.values import RefusedValueError, is_clean, parse_text, quote
 from prefork.errors import ConfigError, NoPermissionError, UsageError
 from prefork.system import interpreter
 from prefork.system.cpus import count_cpus
 
 OWN_FILE = "prefork.toml"
+TOOL_TABLE = "tool.prefork"
+BACKGROUND_LOG_BYTES = 100 * 1024 * 1024
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -45,14 +49,28 @@ class Start(msgspec.Struct, frozen=True):
     pid: int
     has_own_file: bool = False
     """Was there a prefork.toml in the directory?"""
+    profile: str | None = None
+    table: str | None = None
+    """The `[app.NAME]` to serve; empty: none of them. None: what was typed decides, if it is the name of one."""
+
+    is_background: bool = False
+    """Without a terminal or a manager that reads standard error: the log is a file."""
+
+    def in_background(self) -> Start:
+        """The same for a background master."""
+        return msgspec.structs.replace(self, is_background=True)
+
+    def narrow(self, table: str) -> Start:
+        """The same for this `[app.NAME]`, whatever the file has at the next reading."""
+        return msgspec.structs.replace(self, table=table)
 
 
 def start_from_flags(app: str | None, flags: Mapping[str, Any]) -> Start:
     """The command line's start."""
     flags = dict(flags)
-    config_file = flags.pop(CONFIG_FLAG, None)
+    config_file, profile = flags.pop(CONFIG_FLAG, None), flags.pop(PROFILE_FLAG, None)
     layers = [read_flags(flags)] if app is None else [read_app(app), read_flags(flags)]
-    return _make_start(layers, config_file)
+    return _make_start(layers, config_file, profile)
 
 
 def start_from_keywords(app: str | None, keywords: Mapping[str, Any]) -> Start:
@@ -60,7 +78,7 @@ def start_from_keywords(app: str | None, keywords: Mapping[str, Any]) -> Start:
     keywords = {
         key: os.fspath(value) if isinstance(value, os.PathLike) else value for key, value in keywords.items()
     }
-    config_file = keywords.pop(CONFIG_FLAG, None)
+    config_file, profile = keywords.pop(CONFIG_FLAG, None), keywords.pop(PROFILE_FLAG, None)
     if app is not None:
         if not isinstance(app, str):
             raise UsageError(
@@ -68,13 +86,17 @@ def start_from_keywords(app: str | None, keywords: Mapping[str, Any]) -> Start:
                 'workers import it in a fresh interpreter: write "module:attr"',
             )
         keywords["app"] = app
-    return _make_start([read_keywords(keywords)], config_file)
+    return _make_start([read_keywords(keywords)], config_file, profile)
 
 
 def read_configuration(start: Start, find_app: FindApp | None = None) -> Resolved:
     """Read the files and resolve everything. Raises `PreforkError` for whatever is wrong with it."""
     files, paths = _read_files(start)
-    layers = [*start.layers, read_variables(start.environ), *files]
+    table = _choose_table(start, files)
+    layers = (
+        list(start.layers) if not table else [_drop_name_of_table(layer, table) for layer in start.layers]
+    )
+    layers += [read_variables(start.environ), *tables.pick_layers(files, table, start.profile)]
     layers.append(read_platform(start.environ, start.pid))
     env_files = {path: _read_text(path) for path in list_env_files(layers, start.directory)}
     resolved = resolve(
@@ -88,9 +110,34 @@ def read_configuration(start: Start, find_app: FindApp | None = None) -> Resolve
     for path in resolved.config.reload_dir:
         _check_directory(path, "reload-dir")
     config = msgspec.structs.replace(resolved.config, config_file=paths[-len(files)] if files else "")
+    if start.is_background and config.log_file is None:
+        from prefork.cli.state import find_log  # noqa: PLC0415  # nobody else asks
+
+        config = msgspec.structs.replace(config, log_file=find_log(start.environ, config.name))
+        if resolved.origin["log_max_size_bytes"] == "default":  # nobody else looks after a file that we chose
+            config = msgspec.structs.replace(config, log_max_size_bytes=BACKGROUND_LOG_BYTES)
     if config.reload:  # nobody else asks
         config = msgspec.structs.replace(config, read_from=(*paths, *env_files))
-    return msgspec.structs.replace(resolved, config=config)
+    return msgspec.structs.replace(resolved, config=config, table=table)
+
+
+def read_tables(start: Start) -> list[Tables]:
+    """The tables of the files, highest first. Raises `PreforkError`."""
+    return _read_files(start)[0]
+
+
+def split_start(start: Start) -> list[Start]:
+    """One start for each app that is meant: where nobody named one, all those of the file."""
+    names = tables.list_apps(read_tables(start))
+    if start.table is not None or len(names) < 2 or find_typed(start) is not None:
+        return [start]
+    return [start.narrow(name) for name in names]
+
+
+def find_typed(start: Start) -> str | None:
+    """The APP that was typed: an app, or the name of an `[app.NAME]`."""
+    given = next((layer.given["app"] for layer in start.layers if "app" in layer.given), None)
+    return None if given is None else str(given.value)
 
 
 def make_reread(start: Start) -> Callable[[], Config]:
@@ -116,38 +163,81 @@ def find_directory(environ: Mapping[str, str]) -> str:
     return directory
 
 
-def _make_start(layers: list[Layer], config_file: object) -> Start:
+def _make_start(layers: list[Layer], config_file: object, profile: object) -> Start:
     environ = dict(os.environ)
-    given = environ.get("PREFORK_CONFIG") or None if config_file is None else config_file
-    try:
-        path = None if given is None else parse_text(given)
-    except RefusedValueError as refused:
-        raise ConfigError(
-            f"the configuration file {quote(given)}: {refused.message}", *refused.hints
-        ) from None
+    path = _read_word("the configuration file", config_file, environ.get("PREFORK_CONFIG"))
     directory = find_directory(environ)
     has_own_file = path is None and posixpath.exists(posixpath.join(directory, OWN_FILE))
-    return Start(tuple(layers), path, directory, environ, os.getpid(), has_own_file)
+    profile = _read_word("the profile", profile, environ.get("PREFORK_PROFILE"))
+    return Start(tuple(layers), path, directory, environ, os.getpid(), has_own_file, profile)
 
 
-def _read_files(start: Start) -> tuple[list[Layer], list[str]]:
-    """The files' layers, and the paths that they are of or would be of."""
-    layers = []
+def _read_word(what: str, given: object, variable: str | None) -> str | None:
+    given = variable or None if given is None else given
+    try:
+        return None if given is None else parse_text(given)
+    except RefusedValueError as refused:
+        raise ConfigError(f"{what} {quote(given)}: {refused.message}", *refused.hints) from None
+
+
+def _choose_table(start: Start, files: list[Tables]) -> str:
+    """Which app of the file is meant; empty when it is one without a table. Raises `PreforkError`."""
+    names = tables.list_apps(files)
+    if start.table is not None:
+        if start.table and start.table not in names:
+            raise ConfigError(f"there is no [app.{start.table}] any more", "the service goes by that table")
+        return start.table
+    typed = find_typed(start)
+    if typed in names:
+        return str(typed)
+    if typed is not None:
+        _refuse_misspelt(typed, names, start.directory)
+        return ""
+    if len(names) > 1:
+        raise UsageError(
+            f"which app? {files[0].file} has {', '.join(names)}",
+            f"prefork run {names[0]}: one of them, here in the foreground",
+            "prefork start: all of them, in the background; prefork start NAME: one",
+        )
+    return names[0] if names else ""
+
+
+def _refuse_misspelt(typed: str, names: tuple[str, ...], directory: str) -> None:
+    is_word = not any(c in typed for c in ":/")
+    if is_word and (near := find_nearest(typed, names)):
+        path = posixpath.join(directory, typed.partition(".")[0])
+        if not posixpath.exists(path) and not posixpath.exists(f"{path}.py"):
+            raise UsageError(
+                f"no app {quote(typed)} in the configuration, and no module here",
+                f"did you mean {near}?        there are: {', '.join(names)}",
+            )
+
+
+def _drop_name_of_table(layer: Layer, table: str) -> Layer:
+    """What was typed is the table's name, so it is not where the app is."""
+    if "app" not in layer.given or layer.given["app"].value != table:
+        return layer
+    return Layer({key: given for key, given in layer.given.items() if key != "app"}, layer.default_host)
+
+
+def _read_files(start: Start) -> tuple[list[Tables], list[str]]:
+    """The files' tables, and the paths that they are of or would be of."""
+    files = []
     own, pyproject = (posixpath.join(start.directory, name) for name in (OWN_FILE, PYPROJECT))
     paths = [own if start.config_file is None else join_path(start.directory, start.config_file)]
     if start.config_file is not None:
-        layers.append(_read_named_file(start.config_file, start.directory))
+        files.append(_read_named_file(start.config_file, start.directory))
     elif start.has_own_file or posixpath.exists(own):  # what was there at the start must not go by accident
-        layers.append(read_table(read_document(_read(own, OWN_FILE), OWN_FILE), OWN_FILE))
+        files.append(tables.cut_tables(read_document(_read(own, OWN_FILE), OWN_FILE), OWN_FILE))
     if (data := _read_if_there(pyproject, PYPROJECT)) is not None:
         table = read_pyproject(data, PYPROJECT)
         if table is not None:
-            layers.append(read_table(table, f"{PYPROJECT} [tool.prefork]"))
+            files.append(tables.cut_tables(table, PYPROJECT, TOOL_TABLE))
             paths.append(pyproject)
-    return layers, paths
+    return files, paths
 
 
-def _read_named_file(path: str, directory: str) -> Layer:
+def _read_named_file(path: str, directory: str) -> Tables:
     if path.endswith(".py"):
         raise ConfigError(
             f"{path} is Python, and configuration is TOML here",
@@ -155,9 +245,8 @@ def _read_named_file(path: str, directory: str) -> Layer:
         )
     data = _read(join_path(directory, path), path)
     if posixpath.basename(path) == PYPROJECT:
-        label = f"{path} [tool.prefork]"
-        return read_table(read_pyproject(data, path) or {}, label)
-    return read_table(read_document(data, path), path)
+        return tables.cut_tables(read_pyproject(data, path) or {}, path, TOOL_TABLE)
+    return tables.cut_tables(read_document(data, path), path)
 
 
 def _read_if_there(path: str, label: str) -> bytes | None:

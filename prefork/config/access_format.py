@@ -65,7 +65,11 @@ def parse_access_format(value: object) -> str:
         raise RefusedValueError("not a text", "a text that is not empty")
     if any((c < " " and c != "\t") or c == "\x7f" or "\ud800" <= c <= "\udfff" for c in value):
         raise RefusedValueError("holds control bytes or is not UTF-8", "printable UTF-8 text, and tabs")
-    split_format(value)
+    if not any(isinstance(piece, Atom) for piece in split_format(value)):
+        instead = "--log-format json makes each line an object" if value.strip().lower() == "json" else ""
+        raise RefusedValueError(
+            "no atom in it: every line would be the same", "text with %(h)s %(r)s %(s)s …", instead=instead
+        )
     return value
 
 

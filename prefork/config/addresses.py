@@ -9,6 +9,7 @@ gunicorn's meaning where it has one, and Django's where it has none:
     example.org      example.org:8000
     [::1]            [::1]:8000
     unix:run/x.sock  under the service's directory
+    fd://3=web       descriptor 3, which the log calls web
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ ANY_HOST = "0.0.0.0"  # noqa: S104  # what `:PORT` asks for
 ACCEPTED = "HOST:PORT, :PORT, [::1]:PORT, unix:/path, fd://N"
 MAX_UNIX_PATH_BYTES = 107  # unix(7): sun_path holds 108, and one is the NUL at the end
 
+LABEL = r"[!-~]{0,255}"
+"""FileDescriptorName= of systemd.socket(5), without spaces."""
+
 AddressKind = Literal["tcp4", "tcp6", "unix", "fd"]
 
 
@@ -41,6 +45,8 @@ class Address(msgspec.Struct, frozen=True):
     path: str = ""
     """unix."""
     fd: int = -1
+    label: str = ""
+    """fd: what systemd calls the socket (LISTEN_FDNAMES)."""
 
     def __str__(self) -> str:
         match self.kind:
@@ -51,7 +57,7 @@ class Address(msgspec.Struct, frozen=True):
             case "unix":
                 return f"unix:{self.path}"
             case "fd":
-                return f"fd://{self.fd}"
+                return f"fd://{self.fd}" + (f"={self.label}" if self.label else "")
 
     def under(self, directory: str) -> Address:
         """The same, with the path of a unix socket made absolute."""
@@ -77,10 +83,17 @@ def parse_address(text: object) -> Address:
 
 def parse_addresses(value: object) -> tuple[Address, ...]:
     """Read a list of addresses; commas divide, so a unix path with a comma in it needs `--uds`."""
-    addresses = tuple(parse_address(item) for item in split_list(value))
+    addresses = tuple(parse_address(item) for item in split_list(value, ACCEPTED))
     if not addresses:
         raise RefusedValueError("no address", ACCEPTED)
     return addresses
+
+
+def parse_admin_addresses(value: object) -> tuple[Address, ...]:
+    """The same for listeners that there need not be: `off`, `none` and False are none."""
+    if value is False or (isinstance(value, str) and value.strip().lower() in {"off", "none"}):
+        return ()
+    return parse_addresses(value)
 
 
 def parse_host(value: object) -> str:
@@ -108,8 +121,13 @@ def parse_unix_path(value: object) -> Address:
 
 
 def parse_descriptor(value: object) -> Address:
-    """The number of an inherited listening socket as an address."""
-    return Address("fd", fd=parse_count(value))
+    """The number of an inherited listening socket as an address, with a name for it if you like: `3`, `3=web`."""
+    number, label = value, ""
+    if isinstance(value, str):
+        number, _, label = value.partition("=")
+    if not re.fullmatch(LABEL, label):
+        raise RefusedValueError("not a name for a socket", "fd://3=web")
+    return Address("fd", fd=parse_count(number), label=label)
 
 
 def make_tcp_address(host: str, port: int) -> Address:

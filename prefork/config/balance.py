@@ -12,7 +12,7 @@ ACCEPTED = ", ".join((SHARED, *STRATEGIES, "module:function"))
 
 def parse_balance(value: object) -> str:
     """One of our words in any case, or the dotted name of a function, `shop.balance:choose`, as it stands."""
-    text = parse_text(value).strip()
+    text = parse_text(value, ACCEPTED).strip()
     word = text.lower().replace("_", "-")
     if word == SHARED or word in STRATEGIES:
         return word

@@ -37,7 +37,7 @@ ACCEPTED = "sync, gthread, asgi, uvicorn (better: leave it out, the interface is
 
 def parse_worker_class(value: object) -> str:
     """The interface that a gunicorn worker class stands for."""
-    text = parse_text(value).strip()
+    text = parse_text(value, ACCEPTED).strip()
     word = text.lower()
     if word in INTERFACES:
         return INTERFACES[word]

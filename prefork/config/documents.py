@@ -61,4 +61,6 @@ def _explain(message: str, text: str, label: str) -> ConfigError:
     problem = match[1][:1].lower() + match[1][1:]
     shown = lines[line - 1].strip() if line <= len(lines) else ""
     hints = [shown[:90]] if shown.isprintable() and shown else []
+    if shown.startswith("[app.") and "overwrite" in problem:
+        hints.append("app = … at the top is one app; of several, each has its own in [app.NAME]")
     return ConfigError(f"{label}, line {line}, column {column}: {problem}", *hints)

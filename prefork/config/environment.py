@@ -24,7 +24,7 @@ def parse_pairs(value: object) -> dict[str, str]:
     if isinstance(value, str):
         value = [line for line in value.splitlines() if line.strip()]
     if not isinstance(value, list | tuple):
-        raise RefusedValueError("not an environment", _ACCEPTED)
+        raise RefusedValueError("not an environment", 'KEY=VALUE; in TOML also { KEY = "value" }')
     pairs = {}
     for item in value:
         if not isinstance(item, str) or "=" not in item:

@@ -10,7 +10,7 @@ import msgspec
 
 from prefork.config import addresses, tls, values, workers
 from prefork.config.access_format import parse_access_format
-from prefork.config.balance import parse_balance
+from prefork.config.balance import SHARED, STRATEGIES, parse_balance
 from prefork.config.classes import parse_worker_class
 from prefork.config.environment import parse_pairs
 from prefork.config.peers import parse_headers, parse_peers, parse_proxy_headers
@@ -34,6 +34,14 @@ def show_duration(seconds: float) -> str:
     if 0 < seconds < 1:
         return f"{seconds * 1000:g}ms"
     return f"{seconds:.12g}s"
+
+
+def show_size(size: int) -> str:
+    """`16M`, `512`: in the largest unit that divides it."""
+    for unit, factor in (("G", 1024**3), ("M", 1024**2), ("K", 1024)):
+        if size and size % factor == 0:
+            return f"{size // factor}{unit}"
+    return str(size)
 
 
 def show_mode(mode: int | None) -> str:
@@ -106,12 +114,14 @@ MILLISECONDS = Kind(values.parse_milliseconds, "MS", int | float | str, show_dur
 POSITIVE_MILLISECONDS = Kind(values.parse_positive_milliseconds, "MS", int | float | str, show_duration)
 SHARE = Kind(values.parse_share, "N|N%", int | str)
 POSITIVE_SHARE = Kind(values.parse_positive_share, "N|N%", int | str)
-SIZE = Kind(values.parse_size, "SIZE", int | str)
+SIZE = Kind(values.parse_size, "SIZE", int | str, show_size)
+RATE = Kind(values.parse_rate, "SIZE", int | str, show_size)
 MODE = Kind(values.parse_mode, "OCTAL", int | str, show_mode)
 UMASK = Kind(values.parse_umask, "OCTAL", int | str, show_mode)
 WORKERS = Kind(workers.parse_workers, "N|max|max-1|50%", int | str)
 INSTANCES = Kind(workers.parse_instances, "N|max", int | str)
 BIND = Kind(addresses.parse_addresses, "ADDRESS", str | list[str], show_list)
+ADMIN = Kind(addresses.parse_admin_addresses, "ADDRESS", str | list[str] | bool, show_list)
 HOST = Kind(addresses.parse_host, "HOST", str)
 PORT = Kind(addresses.parse_port, "PORT", int | str)
 UNIX_PATH = Kind(addresses.parse_unix_path, "PATH", str)
@@ -123,5 +133,5 @@ TLS_VERSION = Kind(tls.parse_tls_version, "1.2|1.3", float | str)
 FORWARDED_HEADERS = Kind(parse_headers, "FIELD", str | list[str], show_list)
 PROXY_HEADERS = Kind(parse_proxy_headers, "", bool, show_list)
 PAIRS = Kind(parse_pairs, "KEY=VALUE", dict[str, str | int | float] | list[str], show_pairs)
-BALANCE = Kind(parse_balance, "NAME", str)
+BALANCE = Kind(parse_balance, "|".join((SHARED, *STRATEGIES, "MODULE:FUNCTION")), str)
 WORKER_CLASS = Kind(parse_worker_class, "CLASS", str)

@@ -178,9 +178,17 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     log_time: LogTime = "local"
     """The stamp of text lines; JSON has its own."""
     capture_output: bool | None = None
-    """Whether lines that the app prints become lines of the log. None: if that is JSON, where each is a record."""
+    """Whether lines that the app prints become lines of the log. None: if that is JSON, where each is a record, or
+    where they would go to the log file anyway.
+    """
     slow_s: float = 1.0
     """A request, or an event loop, that hangs for longer is told of, with its stack. 0: never."""
     access_log: str | None = None
     """None: there is none; `-`: standard output."""
     access_log_format: str = DEFAULT_FORMAT
+
+    # operation
+    admin: tuple[str, ...] = ()
+    """Where the admin process listens, as in `bind`. Empty: there is none."""
+    min_ready: str = "1"
+    """So many ready workers, or what share of those wanted, make the service ready for traffic: `2`, `50%`."""

@@ -18,7 +18,7 @@ from prefork.config.workers import MAX_WORKERS
 
 GROUPS = (
     "App", "Listeners", "Workers", "Time", "Reload", "Development", "Recycling", "Crashes", "HTTP",
-    "WebSocket", "Proxies", "TLS", "Process", "Logs",
+    "WebSocket", "Proxies", "TLS", "Process", "Logs", "Operation",
 )  # fmt: skip
 
 
@@ -217,7 +217,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "min-body-rate",
         "min_body_rate_bytes",
-        kinds.SIZE,
+        kinds.RATE,
         "Time",
         "Bytes a second of a body, on average after 10 s, or 408; 0: only silence of 60 s ends it.",
     ),
@@ -586,6 +586,21 @@ OPTIONS: tuple[Option, ...] = (
         "Logs",
         "What a line says, in gunicorn's atoms.",
         aliases=(Alias("access-logformat"),),
+    ),
+    Option(
+        "admin",
+        "admin",
+        kinds.ADMIN,
+        "Operation",
+        "Serve /livez /readyz /metrics /status.json there, for operators alone (repeatable).",
+        repeatable=True,
+    ),
+    Option(
+        "min-ready",
+        "min_ready",
+        kinds.POSITIVE_SHARE,
+        "Operation",
+        "So many workers must be ready for /readyz to say so; also a share, 50%.",
     ),
 )
 

@@ -25,12 +25,12 @@ _MAPPED_BITS = 96
 
 def parse_peers(value: object) -> tuple[str, ...]:
     """A list, or a text with commas between; an empty one trusts nobody."""
-    return tuple(dict.fromkeys(_parse_peer(item) for item in split_list(value)))
+    return tuple(dict.fromkeys(_parse_peer(item) for item in split_list(value, ACCEPTED)))
 
 
 def parse_headers(value: object) -> tuple[str, ...]:
     """The fields to believe: a list, or a text with commas between; an empty one believes none."""
-    return tuple(dict.fromkeys(_parse_header(item) for item in split_list(value)))
+    return tuple(dict.fromkeys(_parse_header(item) for item in split_list(value, ", ".join(HEADERS))))
 
 
 def parse_proxy_headers(value: object) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -38,6 +38,10 @@ class Resolved(msgspec.Struct, frozen=True):
     """For each field of Config but what is derived: `flag --workers`, `prefork.toml`, `env PORT`, `default`, …"""
     notes: tuple[str, ...] = ()
     """What the user should hear of at the start, a line each."""
+    env_files: Mapping[str, str] = msgspec.field(default_factory=dict)
+    """The files that the app's environment was read from: each path with who named it."""
+    table: str = ""
+    """The `[app.NAME]` that it is of; empty: of the top of the file, or of none."""
 
 
 def find_chdir(layers: Sequence[Layer], directory: str) -> str:
@@ -81,6 +85,8 @@ def resolve(
     fields = {field: each.value for field, each in given.items()}
     if "workers" in fields:
         fields["workers"], fields["workers_why"] = count_workers(fields["workers"], count_cpus)
+    if "admin" in fields:
+        fields["admin"] = _name_under(fields["admin"], chdir)
     fields["reload_dir"] = tuple(join_path(chdir, path) for path in fields.get("reload_dir", ()))
     for field in ("pid", "log_file", "access_log", "certfile", "keyfile", "ca_certs"):
         if fields.get(field, "-") not in {None, "-"}:
@@ -91,7 +97,7 @@ def resolve(
     }
     for derived in ("workers_why", "config_file", "read_from"):
         del origin[derived]
-    return Resolved(config, origin, tuple(notes))
+    return Resolved(config, origin, tuple(notes), _tell_env_files(layers, chdir))
 
 
 def derive_name(app: str, directory: str) -> str:
@@ -155,13 +161,17 @@ def _resolve_bind(layers: Sequence[Layer], chdir: str) -> Given | None:
                 )
             )
         addresses += [layer.given[key].value for key in ("uds", "fd") if key in layer.given]
-        try:
-            bind = tuple(str(address.under(chdir)) for address in addresses)
-        except RefusedValueError as refused:
-            raise ConfigError(refused.message, *refused.hints) from None
         origins = dict.fromkeys(each.origin for each in given)
-        return Given(_drop_repeated(bind), ", ".join(origins))
+        return Given(_name_under(addresses, chdir), ", ".join(origins))
     return None
+
+
+def _name_under(addresses: Iterable[Address], chdir: str) -> tuple[str, ...]:
+    """Their normal forms, each once, as seen from the service's directory. Raises `ConfigError`."""
+    try:
+        return _drop_repeated(tuple(str(address.under(chdir)) for address in addresses))
+    except RefusedValueError as refused:
+        raise ConfigError(refused.message, *refused.hints) from None
 
 
 def _drop_repeated(bind: tuple[str, ...]) -> tuple[str, ...]:
@@ -194,6 +204,15 @@ def _resolve_env(layers: Sequence[Layer], chdir: str, env_files: Mapping[str, st
             origins[layer.given["env"].origin] = None
             pairs |= layer.given["env"].value
     return Given(pairs, ", ".join(reversed(origins))) if origins else None
+
+
+def _tell_env_files(layers: Sequence[Layer], chdir: str) -> dict[str, str]:
+    named = [layer for layer in reversed(layers) if "env-file" in layer.given]
+    return {
+        join_path(chdir, path): layer.given["env-file"].origin
+        for layer in named
+        for path in _env_files(layer)
+    }
 
 
 def _env_files(layer: Layer) -> tuple[str, ...]:

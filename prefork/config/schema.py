@@ -15,13 +15,41 @@ def make_schema() -> dict[str, Any]:
     document = msgspec.defstruct(
         "prefork_toml", fields, rename="kebab", forbid_unknown_fields=True, kw_only=True
     )
-    (schema,), definitions = msgspec.json.schema_components([document])
+    _, definitions = msgspec.json.schema_components([document])
+    top = definitions["prefork_toml"]
+    target = top["properties"]["app"]
+    options = {key: {"$ref": f"#/properties/{key}"} for key in top["properties"]} | {
+        "app": {"$ref": "#/$defs/target"}
+    }
+    profiles = {
+        "description": "Keys that win when --profile asks for them.",
+        "type": "object",
+        "additionalProperties": {"$ref": "#/$defs/profile"},
+    }
+    apps = {"type": "object", "additionalProperties": {"$ref": "#/$defs/app"}}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "prefork.toml",
-        **{key: value for key, value in definitions["prefork_toml"].items() if key != "title"},
-        **({} if "$ref" in schema else schema),
+        "type": "object",
+        "properties": {
+            **top["properties"],
+            "app": {
+                "description": "Where the app is; or, as [app.NAME] tables, several apps.",
+                "anyOf": [{"$ref": "#/$defs/target"}, apps],
+            },
+            "profile": profiles,
+        },
+        "additionalProperties": False,
+        "$defs": {
+            "target": target,
+            "app": _make_table({**options, "profile": profiles}),
+            "profile": _make_table(options),
+        },
     }
+
+
+def _make_table(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
 def _annotate(name: Name) -> Any:

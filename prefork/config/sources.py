@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from prefork.config.addresses import ANY_HOST, DEFAULT_HOST, Address, parse_port
+from prefork.config.addresses import ANY_HOST, DEFAULT_HOST, LABEL, Address, parse_port
 from prefork.config.nearest import find_nearest
 from prefork.config.options import NAMES, Name
 from prefork.config.peers import parse_peers
@@ -23,7 +23,7 @@ from prefork.errors import ConfigError, PreforkError, UsageError
 PREFIX = "PREFORK_"
 SET_BY_PREFORK = frozenset({"PREFORK_WORKER_ID", "PREFORK_CONTROL"})
 """Variables that we set for workers: whoever is started by one of them inherits these."""
-SET_FOR_READING = frozenset({"PREFORK_CONFIG"})
+SET_FOR_READING = frozenset({"PREFORK_CONFIG", "PREFORK_PROFILE"})
 """Variables that say what to read, and are no options."""
 FIRST_LISTEN_FD = 3  # sd_listen_fds(3)
 
@@ -84,10 +84,9 @@ def read_table(table: Mapping[str, object], label: str) -> Layer:
         if key in keys:
             raise ConfigError(f"{label}: {key} is set twice", "keep-alive and keep_alive are the same key")
         if isinstance(value, dict) and key != "env":
-            # A seam: several services in one file, and profiles, will be read here.
             raise ConfigError(
                 f"{label}: no table [{written}] here",
-                "one service per file: its keys stand at the top, before [env]",
+                "the tables are [app.NAME], [profile.NAME] and [app.NAME.profile.NAME], each with keys and an env",
             )
         keys[key] = value
     return _read(keys, _Source(ConfigError, lambda key: key, lambda _: label, place=f"{label}: "))
@@ -179,4 +178,10 @@ def _read_listen_fds(environ: Mapping[str, str], pid: int) -> tuple[Address, ...
         return ()
     count = _parse("LISTEN_FDS", lambda value: parse_count(value, at_most=1024), text, ConfigError)
     assert isinstance(count, int)  # noqa: S101  # parse_count returns nothing else
-    return tuple(Address("fd", fd=FIRST_LISTEN_FD + index) for index in range(count))
+    names = [
+        name if re.fullmatch(LABEL, name) else "" for name in environ.get("LISTEN_FDNAMES", "").split(":")
+    ]
+    return tuple(
+        Address("fd", fd=FIRST_LISTEN_FD + index, label=names[index] if len(names) == count else "")
+        for index in range(count)
+    )

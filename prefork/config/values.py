@@ -39,9 +39,9 @@ class RefusedValueError(ConfigError):
 
 
 def quote(value: object) -> str:
-    """A user's value for a message: on one line, escaped, of bounded length."""
+    """A user's value for a message: as TOML writes it, on one line, escaped, of bounded length."""
     try:
-        text = value if isinstance(value, str) else repr(value)
+        text = value if isinstance(value, str) else _write_toml(value)
     except ValueError:  # an int beyond sys.get_int_max_str_digits()
         text = "a huge number"
     cut = text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…"
@@ -49,10 +49,25 @@ def quote(value: object) -> str:
     return f'"{shown}"' if isinstance(value, str) else shown
 
 
-def parse_text(value: object) -> str:
+def _write_toml(value: object) -> str:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return f'"{value}"'
+        case list() | tuple():
+            return f"[{', '.join(map(_write_toml, value))}]"
+        case dict():
+            return "{ " + ", ".join(f"{key} = {_write_toml(item)}" for key, item in value.items()) + " }"
+        case None | int() | float():
+            return repr(value)
+    return str(value)
+
+
+def parse_text(value: object, accepted: str = "a text that is not empty") -> str:
     """Text that can be shown and passed on: not empty, no control bytes, valid Unicode."""
     if not isinstance(value, str) or not value.strip():
-        raise RefusedValueError("not a text", "a text that is not empty")
+        raise RefusedValueError("not a text", accepted)
     if not is_clean(value):
         raise RefusedValueError("holds control bytes or is not UTF-8", "printable UTF-8 text")
     return value
@@ -98,7 +113,7 @@ def parse_access_log(value: object) -> str | None:
     """A path, `-` for standard output, None for no access log; yes and no are accepted too."""
     if isinstance(value, bool) or (isinstance(value, str) and value.strip().lower() in _TRUE | _FALSE):
         return "-" if parse_boolean(value) else None
-    return parse_text(value)
+    return parse_text(value, "a path, - for standard output, false for none")
 
 
 def parse_boolean(value: object) -> bool:
@@ -190,6 +205,15 @@ def parse_size(value: object) -> int:
     return int(size)
 
 
+def parse_rate(value: object) -> int:
+    """Bytes a second, written as a size."""
+    try:
+        return parse_size(value)
+    except RefusedValueError as refused:
+        problem = "not a rate" if refused.message == "not a size" else refused.message
+        raise RefusedValueError(problem, "bytes a second: 240, 1K, 0 for no limit") from None
+
+
 def parse_share(value: object) -> str:
     """A whole number or a percentage of some whole, in normal form: `2`, `25%`."""
     accepted = "a whole number, or a percentage such as 25%"
@@ -245,9 +269,9 @@ def parse_choice(value: object, choices: Iterable[str]) -> str:
     return word
 
 
-def split_list(value: object) -> tuple[str, ...]:
+def split_list(value: object, accepted: str = "a text, or a list of texts") -> tuple[str, ...]:
     """The items of a list of texts; commas divide a text into items, within a list too."""
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
-        raise RefusedValueError("neither a text nor a list of texts", "a text, or a list of texts")
+        raise RefusedValueError("neither a text nor a list of texts", accepted)
     return tuple(part.strip() for text in texts for part in text.split(",") if part.strip())

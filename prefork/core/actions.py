@@ -62,6 +62,16 @@ class DumpStacks(Action, frozen=True):
     serial: int
 
 
+class TellStall(Action, frozen=True):
+    """Log the stacks dumped so far: its loop has been stuck for at least so long. `untold`: stalls before this one that
+    were too many to tell of.
+    """
+
+    serial: int
+    stalled_s: float
+    untold: int
+
+
 class KillWorker(Action, frozen=True):
     """Log the stacks dumped so far, then SIGKILL."""
 

@@ -22,6 +22,7 @@ from prefork.core.policy import (
 )
 from prefork.core.reasons import ASKED
 from prefork.core.records import NEVER, Generation, Worker
+from prefork.core.stalls import Stalls
 from prefork.core.states import ServiceState, WorkerState, ZygoteState
 from prefork.errors import EXIT_APP, EXIT_OK, refuse_unreachable
 
@@ -31,6 +32,7 @@ class Arbiter:
 
     def __init__(self, policy: Policy, spread: Callable[[], float], rows: int = 1024) -> None:
         self.fleet = Fleet(policy, spread, rows)
+        self._stalls = Stalls()
         self._queued: Policy | None = None
         self._was_complete = False
         self._stopping: str | None = None
@@ -50,6 +52,10 @@ class Arbiter:
         if not self._was_complete:
             return ServiceState.STARTING
         return ServiceState.SERVING if self.fleet.is_complete() else ServiceState.DEGRADED
+
+    def is_reloading(self) -> bool:
+        """Is a reload under way, or waiting for its turn?"""
+        return self.fleet.rollout is not None or self._queued is not None
 
     def has_queued(self) -> bool:
         """Does a reload wait for its turn?"""
@@ -103,7 +109,9 @@ class Arbiter:
             # By all the time since the last event: by the delay alone, what was due first would be due at once.
             self._blame_nobody(fleet.now - before)
         for worker in list(fleet.workers.values()):
-            self._check_beat(worker, event.ticks.get(worker.serial, 0.0))
+            tick = event.ticks.get(worker.serial, 0.0)
+            self._check_beat(worker, tick)
+            self._stalls.look(fleet, worker, tick)
             if worker.deadline <= fleet.now:
                 self._worker_is_due(worker)
         for gen in list(fleet.gens.values()):
@@ -118,6 +126,7 @@ class Arbiter:
             worker.beat_due += lost_s  # of a fork that is not confirmed
             if worker.is_serving():
                 worker.expect_beat(fleet.now)
+                self._stalls.watch(worker, fleet.now)
         for gen in fleet.gens.values():
             gen.deadline += lost_s
 
@@ -343,6 +352,7 @@ class Arbiter:
         worker.ready_at = fleet.now
         worker.become(WorkerState.READY, fleet.now + worker.policy.min_uptime_s)
         worker.expect_beat(fleet.now)
+        self._stalls.watch(worker, fleet.now)
         fleet.was_ready = True
         fleet.report(
             "info", "worker ready", slot=worker.slot, gen=worker.gen, boot_ms=boot_ms, pid=worker.pid

@@ -86,7 +86,7 @@ class Fleet:
         """The next moment at which time alone changes something; NEVER if there is none."""
         deadline = NEVER
         for worker in self.workers.values():
-            deadline = min(deadline, worker.deadline, worker.beat_due)
+            deadline = min(deadline, worker.deadline, worker.beat_due, worker.stall_due)
         for gen in self.gens.values():
             deadline = min(deadline, gen.not_before if gen.state is ZygoteState.EXITED else gen.deadline)
         if self.rollout is not None:

@@ -14,8 +14,10 @@ from typing import NamedTuple
 
 from prefork.core.balance import Candidate, Strategy
 
-PATIENCE_S = 0.2
-"""A worker that has not acknowledged within this is passed over, and what it has not received goes to others."""
+PATIENCE_S = 0.02
+"""A worker that has not acknowledged within this is passed over, and what it has not received goes to others …"""
+PATIENCE_MOST_S = 0.2
+"""… or within this: while it runs or waits for a processor, or if its clients are to stay with it."""
 STALE_S = 1.5
 """Three beats missed: a worker is passed over though it has nothing to acknowledge."""
 PAUSE_S = 0.1
@@ -61,11 +63,13 @@ class Batch(NamedTuple):
 
 
 class Seat:
-    """A worker that connections are handed to. `limit`: requests in flight, 0 is no limit; `most`: on their way."""
+    """A worker that connections are handed to. `limit`: requests in flight, 0 is no limit; `is_sticky`: it is no loss
+    to a client to wait for this one.
+    """
 
     __slots__ = (
         "batches", "candidate", "gen", "handed", "is_probed", "limit", "most", "newest_listener", "not_before",
-        "sequence", "serial", "strategy", "waiting"
+        "patience_s", "sequence", "serial", "strategy", "waiting"
     )  # fmt: skip
 
     def __init__(  # made in one place
@@ -77,7 +81,7 @@ class Seat:
         strategy: Strategy,
         *,
         limit: int = 0,
-        most: int = WAITING_MAX,
+        is_sticky: bool = False,
     ) -> None:
         self.serial = serial
         self.gen = gen
@@ -85,7 +89,9 @@ class Seat:
         """What came to later ones is for later generations."""
         self.strategy = strategy
         self.limit = limit
-        self.most = most
+        self.most = TOTAL_MAX if is_sticky else WAITING_MAX
+        """So many on their way to it."""
+        self.patience_s = PATIENCE_MOST_S if is_sticky else PATIENCE_S
         self.candidate = Candidate(slot, serial)
         self.batches: deque[Batch] = deque()
         """On their way, the oldest first."""
@@ -194,7 +200,7 @@ class Seating:
     def hand(self, seat: Seat, connections: Sequence[Connection], now: float) -> None:
         """They have left, with the number `seat.sequence + 1`."""
         seat.sequence += 1
-        seat.batches.append(Batch(seat.sequence, connections, now, now + PATIENCE_S))
+        seat.batches.append(Batch(seat.sequence, connections, now, now + seat.patience_s))
 
     def refuse(self, seat: Seat, connections: Sequence[Connection], now: float) -> None:
         """The kernel had no room for them: they are pending again."""
@@ -224,6 +230,11 @@ class Seating:
     def find_late(self, now: float) -> list[Seat]:
         """Those whose unread messages should go to others."""
         return [seat for seat in self.seats.values() if not seat.is_probed and seat.is_late(now)]
+
+    def bear_with(self, seat: Seat, now: float) -> None:
+        """It is late, and seems to be on its way: a little longer, but not for ever."""
+        batch = seat.batches[0]
+        seat.batches[0] = batch._replace(late_at=min(now + PATIENCE_S, batch.sent_at + PATIENCE_MOST_S))
 
     def take_back(self, seat: Seat, sequences: Collection[int], now: float) -> None:
         """The kernel gave these messages back, so the worker never gets them. A probe is on its way with the number

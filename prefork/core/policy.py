@@ -22,10 +22,14 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """How many successors may boot at the same time during a rollout, after the canary."""
     surge_percent: int = 0
     """The same as a share of the workers; the larger of the two counts."""
+    slow_s: float = 1.0
+    """A serving loop that has been stuck for so long is told of. 0: never."""
     shutdown_delay_s: float = 0.0
     """Between the request for a graceful stop and the drain."""
 
 
+BEAT_EVERY_S = 0.5
+"""How often a serving loop beats."""
 QUICK_STOP_S = 1.5
 """A quick stop waits so long for workers to go by themselves."""
 DUMP_GRACE_S = 0.4

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from prefork.core.policy import FORK_GRACE_S, Policy
-from prefork.core.states import WorkerState, ZygoteState, follow_worker, follow_zygote
+from prefork.core.states import Stall, WorkerState, ZygoteState, follow_worker, follow_zygote
 
 NEVER = float("inf")
 
@@ -27,6 +27,9 @@ class Worker:
         "row",
         "serial",
         "slot",
+        "stall",
+        "stall_due",
+        "stalled_from",
         "state",
         "why",
     )
@@ -49,6 +52,11 @@ class Worker:
         """Silence counts from here or from the last beat, whichever is later."""
         self.beat_due = now + FORK_GRACE_S
         """READY, DRAINING: its loop is stuck then. BOOTING and not forked yet: its zygote is."""
+        self.stall_due = NEVER
+        """READY, DRAINING: when to look whether its loop hangs; see `stalls`."""
+        self.stall = Stall.NONE
+        self.stalled_from = 0.0
+        """Its last beat, if it hangs."""
         self.why = ""
         self.retiring = ""
         """Why it asked to be replaced."""
@@ -62,7 +70,7 @@ class Worker:
         self.state = follow_worker(self.state, state)
         self.deadline = deadline
         if state in (WorkerState.KILLED, WorkerState.EXITED):
-            self.beat_due = NEVER
+            self.beat_due = self.stall_due = NEVER
 
     def expect_beat(self, since: float) -> None:
         """Silence is counted from `since` on."""

@@ -19,6 +19,17 @@ class WorkerState(Enum):
     EXITED = "exited"
 
 
+class Stall(Enum):
+    """Whether a worker's loop hangs, and who knows of it."""
+
+    NONE = "none"
+    ASKED = "asked"
+    """Its stacks are being dumped."""
+    TOLD = "told"
+    UNTOLD = "untold"
+    """There were too many to tell of this one."""
+
+
 class ZygoteState(Enum):
     """The one importing process of a generation."""
 

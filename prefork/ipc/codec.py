@@ -11,7 +11,9 @@ import msgspec
 
 from prefork.errors import ProtocolError
 from prefork.ipc.messages import (
+    AdminToMaster,
     ChooserToMaster,
+    MasterToAdmin,
     MasterToChooser,
     MasterToWatcher,
     MasterToWorker,
@@ -26,6 +28,9 @@ from prefork.ipc.messages import (
 LIMIT_BYTES = 256 * 1024
 """Longest line. The longest honest one is a `Boot` with a large environment."""
 
+STANDING_LIMIT_BYTES = 4 * 1024 * 1024
+"""To the admin process: a status has a line's worth of each worker."""
+
 M = TypeVar("M")
 
 _encode = msgspec.json.Encoder().encode
@@ -39,17 +44,19 @@ def encode(message: Message) -> bytes:
 class Reader(Generic[M]):
     """Cuts a byte stream into messages of one dialogue. Raises `ProtocolError` on anything else; then it is spent."""
 
-    __slots__ = ("_buffer", "_decoder")
+    __slots__ = ("_buffer", "_decoder", "_limit_bytes")
 
-    def __init__(self, decoder: msgspec.json.Decoder[M]) -> None:
+    def __init__(self, decoder: msgspec.json.Decoder[M], limit_bytes: int = LIMIT_BYTES) -> None:
         self._decoder = decoder
+        self._limit_bytes = limit_bytes
         self._buffer = b""
 
     def feed(self, data: bytes) -> list[M]:
         """The messages that `data` completes, in order."""
         *lines, rest = (self._buffer + data).split(b"\n")
-        if len(rest) > LIMIT_BYTES or any(len(line) > LIMIT_BYTES for line in lines):
-            raise ProtocolError(f"message longer than {LIMIT_BYTES} bytes")
+        limit_bytes = self._limit_bytes
+        if len(rest) > limit_bytes or any(len(line) > limit_bytes for line in lines):
+            raise ProtocolError(f"message longer than {limit_bytes} bytes")
         self._buffer = rest
         try:
             return [self._decoder.decode(line) for line in lines]
@@ -66,6 +73,8 @@ _TO_WATCHER: msgspec.json.Decoder[MasterToWatcher] = msgspec.json.Decoder(Master
 _FROM_WATCHER: msgspec.json.Decoder[WatcherToMaster] = msgspec.json.Decoder(WatcherToMaster)
 _TO_CHOOSER: msgspec.json.Decoder[MasterToChooser] = msgspec.json.Decoder(MasterToChooser)
 _FROM_CHOOSER: msgspec.json.Decoder[ChooserToMaster] = msgspec.json.Decoder(ChooserToMaster)
+_TO_ADMIN: msgspec.json.Decoder[MasterToAdmin] = msgspec.json.Decoder(MasterToAdmin)
+_FROM_ADMIN: msgspec.json.Decoder[AdminToMaster] = msgspec.json.Decoder(AdminToMaster)
 
 
 def decode_resume(data: bytes) -> Resume:
@@ -111,3 +120,13 @@ def read_from_master_as_chooser() -> Reader[MasterToChooser]:
 def read_from_chooser() -> Reader[ChooserToMaster]:
     """The master's ear for the chooser."""
     return Reader(_FROM_CHOOSER)
+
+
+def read_from_master_as_admin() -> Reader[MasterToAdmin]:
+    """The admin process's ear."""
+    return Reader(_TO_ADMIN, STANDING_LIMIT_BYTES)
+
+
+def read_from_admin() -> Reader[AdminToMaster]:
+    """The master's ear for the admin process."""
+    return Reader(_FROM_ADMIN)

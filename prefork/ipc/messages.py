@@ -1,4 +1,4 @@
-"""Every message between master, zygote, worker, watcher and chooser, as frozen structs.
+"""Every message between master, zygote, worker, watcher, chooser and admin process, as frozen structs.
 
 Each dialogue has its own socketpair: master ⇄ zygote, master ⇄ worker, and so on. A message that
 carries a file descriptor says so in its class (`carries_fd`), because SCM_RIGHTS delivers descriptors in order but
@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 
 import msgspec
 
-from prefork.config.model import Config, Interface
+from prefork.config.model import Config, Interface, LogFormat
 
 
 class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -307,6 +307,55 @@ class Chosen(Message, frozen=True, tag="chosen"):
     """How it failed first."""
 
 
+# master → admin process
+
+
+class GiveAdminListener(Message, frozen=True, tag="give-admin-listener"):
+    """Carries a listener to answer at; all of them come before `ServeAdmin`."""
+
+    carries_fd: ClassVar[bool] = True
+
+
+class ServeAdmin(Message, frozen=True, tag="serve-admin"):
+    """Answer at the listeners that were given."""
+
+    name: str
+    """The service's, for the process's title."""
+    metrics_dir: str
+    """Where the app's processes keep their metrics; empty: nowhere."""
+    is_metrics_dir_ours: bool
+    """Was it made for this service alone? Else files there may be somebody else's."""
+    chdir: str
+    """The app's directory, from where `metrics_dir` is seen."""
+    log_format: LogFormat
+    user: str | None
+    group: str | None
+
+
+class Standing(Message, frozen=True, tag="standing"):
+    """The answer to `AskStanding`: a `control.status.ServiceStatus`."""
+
+    status: msgspec.Raw
+
+
+# admin process → master
+
+
+class AskStanding(Message, frozen=True, tag="ask-standing"):
+    """How is the service?"""
+
+
+class AdminLives(Message, frozen=True, tag="admin-lives"):
+    """Said every few seconds: who does not say it is stopped or stuck."""
+
+
+class AdminNote(Message, frozen=True, tag="admin-note"):
+    """A line for the log."""
+
+    event: str
+    why: str
+
+
 MasterToZygote = Give | Boot | Fork | ReopenLog | Unlisten | Leave
 ZygoteToMaster = Imported | ImportFailed | Forked | ForkFailed | Reaped
 MasterToWorker = Drain | Quit | ReopenLog | Unlisten | Deliver | HandOver
@@ -315,3 +364,5 @@ MasterToWatcher = Watch
 WatcherToMaster = Watching | Changed
 MasterToChooser = LoadStrategy | Choose
 ChooserToMaster = StrategyLoaded | StrategyRefused | Chosen
+MasterToAdmin = GiveAdminListener | ServeAdmin | Standing
+AdminToMaster = AskStanding | AdminLives | AdminNote

@@ -1,5 +1,5 @@
-"""How a zygote, the watcher and the chooser are started: the lines of Python that the master hands to exec. Text,
-shared by both sides of the exec.
+"""How a zygote and the master's helpers (watcher, chooser, admin process) are started: the lines of Python that it
+hands to exec. Text, shared by both sides of the exec.
 
 `-c` puts the current directory first on `sys.path`, where a file named like one of our dependencies would win: it is
 taken off, and the app's directory is put on later, when the app is imported. An installed prefork comes first, so
@@ -40,6 +40,7 @@ sys.exit(main(sys.argv[1:]))
 ZYGOTE_CODE = _CODE.format(room="zygote", mark=SAFE_PATH)
 WATCHER_CODE = _CODE.format(room="watcher", mark=SAFE_PATH)
 CHOOSER_CODE = _CODE.format(room="chooser", mark=SAFE_PATH)
+ADMIN_CODE = _CODE.format(room="admin", mark=SAFE_PATH)
 """argv: the directory that holds the master's own prefork, the channel's descriptor, the master's PROTOCOL, and what
 `main` documents.
 """

@@ -15,6 +15,7 @@ from prefork.core import events as on
 from prefork.errors import ProtocolError
 from prefork.ipc import messages as say
 from prefork.ipc.codec import encode, read_from_worker, read_from_zygote
+from prefork.system import processes
 from prefork.system.channel import Channel
 
 STACKS_BYTES = 65536
@@ -22,6 +23,10 @@ MESSAGES_MAX = 1000
 """An honest worker says a handful of things in its life; past this it is flooding us. What its app posts to others does
 not count: that is slowed down instead.
 """
+
+
+RUNNING = ("R", "")
+"""States of a process, see `read_state`."""
 
 
 class ZygoteHandle:
@@ -161,6 +166,13 @@ class Children:
         if (worker := self.workers.pop(serial, None)) is not None:
             self.stop_reading(worker)
             worker.close()
+
+    def is_running(self, serial: int) -> bool:
+        """Does this worker run, or wait for a processor? Also if nobody knows: its fork was not confirmed, or the
+        kernel does not say.
+        """
+        worker = self.workers.get(serial)
+        return worker is not None and (not worker.pid or processes.read_state(worker.pid) in RUNNING)
 
     def _listen(self, channel: Channel) -> None:
         """Have the selector watch for what is of interest now."""

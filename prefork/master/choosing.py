@@ -1,5 +1,8 @@
 """The chooser's keeper: starts it for a strategy of the user's, asks it, and waits for nothing.
 
+A reload that needs one has it load its strategy first: what cannot be loaded refuses the reload, as a bad configuration
+does. What is loaded waits until its generation is in service, and is dismissed if that fails.
+
 Without an answer in time the connections asked about go to whoever is next in turn, and so do others until it answers.
 What goes wrong is told once; a chooser that has died is started again by the next reload.
 """
@@ -10,7 +13,8 @@ import logging
 import os
 import selectors
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from prefork.config.balance import SHARED, STRATEGIES
 from prefork.config.model import Config
@@ -29,6 +33,7 @@ ANSWER_S = 0.05
 """How long connections wait for an answer."""
 
 Answered = Callable[[Sequence[int | None]], None]
+Proceed = Callable[[], Iterable[on.AnyEvent]]
 
 
 class _Handle:
@@ -54,15 +59,27 @@ class _Handle:
             self.pidfd = None
 
 
+class _Loading(NamedTuple):
+    """A chooser that has not said yet whether its strategy can be used."""
+
+    chooser: _Handle
+    until: float
+    proceed: Proceed | None
+    """What a reload does next; None at the start of the service."""
+
+
 class Choosing:
-    """Has one chooser, or none; for a moment two, until the one with the new code has loaded it."""
+    """Has one chooser, or none; during a reload also the next one's."""
 
     def __init__(self, selector: selectors.BaseSelector, now: Callable[[], float] = clock.monotonic) -> None:
         self._selector = selector
         self._now = now
-        self._order: say.LoadStrategy | None = None
         self._chooser: _Handle | None = None
-        self._next: _Handle | None = None
+        self._loading: _Loading | None = None
+        self._loaded: _Handle | None = None
+        """For the generation that is started next."""
+        self._rolling: _Handle | None = None
+        """For the one on its way through the slots."""
         self._number = 0
         self._answered: Answered | None = None
         """Whom the answer is for, while it may still come in time."""
@@ -70,43 +87,86 @@ class Choosing:
         self._deadline: float | None = None
         self._told: set[str] = set()
 
-    def serve(self, config: Config, *, is_new: bool) -> None:
-        """Have a chooser for this configuration, or none. `is_new`: its code may be new, and is loaded anew."""
+    # its life
+
+    def load(self, config: Config, proceed: Proceed) -> Iterable[on.AnyEvent]:
+        """For a reload: what `proceed` gives, at once or once the strategy that it needs is loaded. If it cannot be,
+        that is told, and nothing has changed; nor has it if `proceed` asks for no reload. The newest counts, should
+        another be loading.
+        """
+        if self._loading is not None:
+            self._dismiss(self._loading.chooser)
         order = make_order(config)
-        if order == self._order and not is_new:
+        if order is None:
+            if is_going_on(events := list(proceed())):
+                self._dismiss(self._loaded)
+            return events
+        try:
+            self._start(order, self._now() + config.boot_timeout_s, proceed)
+        except OSError as error:
+            return refuse(order.strategy, str(error.strerror))
+        return ()
+
+    def begin(self, config: Config) -> None:
+        """The first generation starts; its strategy was tried before."""
+        if (order := make_order(config)) is None:
             return
-        if order is None or (self._order is not None and order.strategy != self._order.strategy):
-            self.end()
-        self._order = order
-        self._told.clear()
-        if order is not None:
-            self._start(order)
+        try:
+            self._start(order, self._now() + config.boot_timeout_s, None)
+        except OSError as error:
+            self._tell_once("strategy not loaded, taking turns", order.strategy, str(error.strerror))
+
+    def has_reload_waiting(self) -> bool:
+        """Will a reload go on, or be refused, when a strategy is loaded?"""
+        return self._loading is not None and self._loading.proceed is not None
+
+    def roll(self) -> None:
+        """A generation starts: what was loaded last is for it."""
+        self._dismiss(self._rolling)
+        self._rolling, self._loaded = self._loaded, None
+
+    def adopt(self, *, is_new: bool) -> None:
+        """Its rollout is over: it `is_new` in service, or has failed."""
+        if is_new:
+            self._dismiss(self._chooser)
+            self._chooser, self._rolling = self._rolling, None
+            self._told.clear()
+        else:
+            self._dismiss(self._rolling)
 
     def end(self) -> None:
         """None from now on."""
-        self._dismiss(self._next)
-        self._dismiss(self._chooser)
+        for chooser in self._all():
+            self._dismiss(chooser)
 
-    def _start(self, order: say.LoadStrategy) -> None:
-        self._dismiss(self._next)
-        try:
-            chooser = self._next = _Handle(order)
-        except OSError as error:
-            self._tell_once("strategy not loaded", str(error.strerror))
-            return
+    def _all(self) -> list[_Handle | None]:
+        return [self._loading and self._loading.chooser, self._loaded, self._rolling, self._chooser]
+
+    def _start(self, order: say.LoadStrategy, until: float, proceed: Proceed | None) -> None:
+        chooser = _Handle(order)
+        self._loading = _Loading(chooser, until, proceed)
         self._selector.register(chooser.channel, selectors.EVENT_READ, lambda: self._read(chooser))
 
     def _dismiss(self, chooser: _Handle | None) -> None:
         if chooser is None:
             return
-        self._selector.unregister(chooser.channel)
-        chooser.end()
-        if chooser is self._next:
-            self._next = None
+        self._end(chooser)
+        if self._loading is not None and chooser is self._loading.chooser:
+            self._loading = None
+        elif chooser is self._loaded:
+            self._loaded = None
+        elif chooser is self._rolling:
+            self._rolling = None
         else:
             self._chooser = None
             self._is_busy = False
             self.give_up()
+
+    def _end(self, chooser: _Handle) -> None:
+        self._selector.unregister(chooser.channel)
+        chooser.end()
+
+    # questions
 
     def can_ask(self) -> bool:
         """Is it there, and free?"""
@@ -128,14 +188,19 @@ class Choosing:
         self._chooser.channel.send(encode(say.Choose(self._number, shown, tuple(addresses))))
 
     def next_deadline(self) -> float | None:
-        """When whoever asked is told that there is no answer."""
-        return self._deadline
+        """When whoever asked is told that there is no answer, or a strategy has been loading for too long."""
+        deadlines = [self._deadline, self._loading and self._loading.until]
+        return min((each for each in deadlines if each is not None), default=None)
 
-    def tend(self) -> None:
+    def tend(self) -> Iterable[on.AnyEvent]:
         """For every turn of the loop."""
-        if self._deadline is not None and self._deadline <= self._now():
-            self._tell_once("strategy slow, taking turns", f"no answer within {ANSWER_S * 1000:g} ms")
+        now = self._now()
+        if self._deadline is not None and self._deadline <= now:
+            self._complain("strategy slow, taking turns", f"no answer within {ANSWER_S * 1000:g} ms")
             self.give_up()
+        if self._loading is not None and self._loading.until <= now:
+            return self._lose(self._loading.chooser, "it takes too long to load")
+        return ()
 
     def give_up(self) -> None:
         """Whoever waits for an answer gets none."""
@@ -144,54 +209,82 @@ class Choosing:
             answered(())
 
     def _read(self, chooser: _Handle) -> Iterator[on.AnyEvent]:
+        if chooser not in self._all():  # dismissed in this turn
+            return
         data = chooser.channel.receive()
         if data is None:
-            self._lose(chooser, "it ended")
+            yield from self._lose(chooser, "it ended")
             return
         try:
             messages = chooser.reader.feed(data)
         except ProtocolError as error:
-            self._lose(chooser, f"it misbehaved on its channel: {error.message}")
+            yield from self._lose(chooser, f"it misbehaved on its channel: {error.message}")
             return
         for message in messages:
             match message:
                 case say.StrategyLoaded():
-                    self._dismiss(self._chooser)
-                    self._chooser, self._next = chooser, None
-                    logger.info(
-                        "strategy loaded", extra={"strategy": chooser.order.strategy, "pid": chooser.pid}
-                    )
+                    yield from self._hear_loaded(chooser)
                 case say.StrategyRefused():
-                    self._lose(chooser, message.message, message.traceback)
+                    yield from self._lose(
+                        chooser, message.message, message.traceback or "\n".join(message.hints)
+                    )
                     return
-                case say.Chosen():
+                case say.Chosen() if chooser is self._chooser:
                     self._hear_answer(message)
-        yield from ()
+
+    def _hear_loaded(self, chooser: _Handle) -> Iterable[on.AnyEvent]:
+        loading = self._loading
+        if loading is None or loading.chooser is not chooser:
+            return ()
+        self._loading = None
+        logger.info("strategy loaded", extra={"strategy": chooser.order.strategy, "pid": chooser.pid})
+        if loading.proceed is None:
+            self._chooser = chooser
+            return ()
+        if is_going_on(events := list(loading.proceed())):
+            self._dismiss(self._loaded)
+            self._loaded = chooser
+        else:
+            self._end(chooser)
+        return events
 
     def _hear_answer(self, message: say.Chosen) -> None:
         self._is_busy = False
         if message.why:
-            self._tell_once("strategy raised, taking turns", message.why)
+            self._complain("strategy raised, taking turns", message.why)
         answered, self._answered, self._deadline = self._answered, None, None
         if answered is not None:  # else it comes too late
             answered(message.serials)
 
-    def _lose(self, chooser: _Handle, why: str, detail: str = "") -> None:
+    def _lose(self, chooser: _Handle, why: str, detail: str = "") -> Iterable[on.AnyEvent]:
+        loading = self._loading
+        is_for_a_reload = loading is not None and loading.chooser is chooser and loading.proceed is not None
         self._dismiss(chooser)
-        event = (
-            "strategy lost, taking turns"
-            if self._chooser is None
-            else "strategy not loaded, the old one stays"
-        )
-        self._tell_once(event, why, detail)
+        if is_for_a_reload:
+            return refuse(chooser.order.strategy, why, detail)
+        self._tell_once("strategy lost, taking turns", chooser.order.strategy, why, detail)
+        return ()
 
-    def _tell_once(self, event: str, why: str, detail: str = "") -> None:
+    def _complain(self, event: str, why: str) -> None:
+        self._tell_once(event, self._chooser.order.strategy if self._chooser else "", why)
+
+    def _tell_once(self, event: str, strategy: str, why: str, detail: str = "") -> None:
         if event not in self._told:
             self._told.add(event)
-            strategy = self._order.strategy if self._order else ""
-            logger.error(
-                event, extra={"strategy": strategy, "why": why} | ({"detail": detail} if detail else {})
-            )
+            extra = {"strategy": strategy, "why": why}
+            logger.error(event, extra=extra | ({"detail": detail} if detail else {}))
+
+
+def refuse(strategy: str, why: str, detail: str = "") -> tuple[on.ReloadRefused]:
+    """Say why a reload changes nothing."""
+    extra = {"detail": detail} if detail else {}
+    logger.error("reload refused: --balance %s: %s", strategy, why, extra=extra)
+    return (on.ReloadRefused(f"--balance {strategy}: {why}"),)
+
+
+def is_going_on(events: Iterable[on.AnyEvent]) -> bool:
+    """Is there a reload after all?"""
+    return any(isinstance(event, on.ReloadAsked) for event in events)
 
 
 def make_order(config: Config) -> say.LoadStrategy | None:

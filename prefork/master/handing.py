@@ -16,7 +16,7 @@ from itertools import zip_longest
 
 from prefork.core import events as on
 from prefork.core.balance import find_strategy, is_sticky
-from prefork.core.handoff import PAUSE_S, TOTAL_MAX, WAITING_MAX, Connection, Reading, Seat, Seating
+from prefork.core.handoff import PAUSE_S, Connection, Reading, Seat, Seating
 from prefork.core.states import WorkerState
 from prefork.master.choosing import Choosing
 from prefork.master.lobby import Lobby
@@ -36,7 +36,9 @@ NEVER = float("inf")
 
 
 class Handing:
-    """One master's handing over. `find_state` tells a worker's state from its serial."""
+    """One master's handing over. Of a worker, by its serial, `find_state` tells the state, and `is_running` whether it
+    runs or waits for a processor, or nobody knows.
+    """
 
     def __init__(
         self,
@@ -44,11 +46,14 @@ class Handing:
         scoreboard: Scoreboard,
         find_state: Callable[[int], WorkerState | None],
         choosing: Choosing,
+        *,
+        is_running: Callable[[int], bool],
         now: Callable[[], float] = clock.monotonic,
     ) -> None:
         self._selector = selector
         self._scoreboard = scoreboard
         self._find_state = find_state
+        self._is_running = is_running
         self.choosing = choosing
         """Asks a strategy of the user's, if there is one."""
         self.lobby = Lobby(selector, now)
@@ -84,8 +89,8 @@ class Handing:
         """A worker is forked, and `outlet` leads to it. It gets connections once it is ready."""
         self._outlets[serial] = outlet
         self._rows[serial] = self._scoreboard.row(row)
-        most = TOTAL_MAX if is_sticky(balance) else WAITING_MAX
-        seat = Seat(serial, slot, gen, newest_listener, find_strategy(balance), limit=limit, most=most)
+        strategy = find_strategy(balance)
+        seat = Seat(serial, slot, gen, newest_listener, strategy, limit=limit, is_sticky=is_sticky(balance))
         self._seating.seat(seat)
         self._selector.register(outlet, selectors.EVENT_READ, lambda: self._hear(seat))
 
@@ -144,7 +149,7 @@ class Handing:
     def tend(self) -> Iterator[on.AnyEvent]:
         """At the end of each turn of the loop: what is late goes to others, what is pending to whoever can take it."""
         seating = self._seating
-        self.choosing.tend()
+        yield from self.choosing.tend()
         self.lobby.tend()
         self._welcome()
         if not seating.seats and not seating.pending:
@@ -182,6 +187,11 @@ class Handing:
 
     def _look(self, now: float) -> bool:
         """False if nobody is in rotation."""
+        if (late_at := self._seating.next_deadline()) is not None and late_at <= now:
+            # Late because it sleeps elsewhere, or only because others run? The former shall hold nobody up.
+            for seat in self._seating.find_late(now):
+                if self._is_running(seat.serial):
+                    self._seating.bear_with(seat, now)
         readings = self._read(now)
         self._seating.look(readings, now, is_last=self._is_last)
         return bool(readings)

@@ -12,6 +12,9 @@ import os
 import selectors
 import signal
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from msgspec.json import encode as encode_json
 
 from prefork.config.model import Config
 from prefork.control.ring import Ring
@@ -20,6 +23,7 @@ from prefork.control.status import ServiceStatus
 from prefork.core import actions as do
 from prefork.core import events as on
 from prefork.core.arbiter import Arbiter
+from prefork.core.figures import Summary
 from prefork.core.rollout import count_moved
 from prefork.core.states import ServiceState, WorkerState
 from prefork.errors import AppError, PreforkError
@@ -29,6 +33,7 @@ from prefork.master.children import Children
 from prefork.master.choosing import Choosing
 from prefork.master.handing import Handing
 from prefork.master.hearing import Ear
+from prefork.master.informing import Informing
 from prefork.master.performing import Performer
 from prefork.master.policy import policy_of
 from prefork.master.posting import Posting
@@ -40,6 +45,9 @@ from prefork.system import clock, processes, signals, titles
 from prefork.system.listeners import Listener
 from prefork.system.scoreboard import Scoreboard
 from prefork.system.spawning import Spawned
+
+if TYPE_CHECKING:  # few services have it
+    from prefork.master.notifying import Notifying
 
 logger = logging.getLogger("prefork.master")
 
@@ -66,6 +74,7 @@ class Master:
         on_serving: Callable[[Master], None],
         head_start: Spawned | None,
         python: str,
+        make_notifying: Callable[[Master], Notifying] | None = None,
     ) -> None:
         self.arbiter = arbiter
         self.is_drained = False
@@ -85,7 +94,13 @@ class Master:
         self._ear = Ear(
             provision.config, self.children, scoreboard, self._posting, lambda: arbiter.fleet.was_ready
         )
-        self._handing = Handing(self._selector, scoreboard, self._find_state, Choosing(self._selector))
+        self._handing = Handing(
+            self._selector,
+            scoreboard,
+            self._find_state,
+            Choosing(self._selector),
+            is_running=self.children.is_running,
+        )
         self._performer = Performer(
             provision,
             provider,
@@ -100,6 +115,8 @@ class Master:
         )
         self._rotating = Rotating(self._performer.list_log_files, self._performer.reopen_log)
         self._watching = Watching(self._selector, self.read_configuration)
+        self._informing = Informing(self._selector, lambda: encode_json(self.report()), python)
+        self._notifying = make_notifying(self) if make_notifying else None
         self._pidfile = provision.config.pid
         self._title = ""
 
@@ -143,20 +160,31 @@ class Master:
         standing = Standing(self._started_at, self._started, self.is_drained)
         return report_service(self.arbiter, performer.provision, performer.ledger, self.app, standing)
 
+    def is_reloading(self) -> bool:
+        """Is a reload under way, or waiting for something?"""
+        return self.arbiter.is_reloading() or self._handing.choosing.has_reload_waiting()
+
+    def summarise(self) -> Summary:
+        """What the workers have done, from the start until now."""
+        return self._performer.ledger.summarise()
+
     def run(self) -> do.Exit:
         """Serve until stopped; returns how it ended."""
         self._server.open(self.config.name, self._answering)
         self._decide(on.Start())
+        self._tend_helpers()
         while (end := self._performer.exit) is None:
             for event in self._wait_for_events():
                 self._decide(event)
-            self._tend_watcher()
-            self._rotating.tend(self.config)
+            self._tend_helpers()
             self._server.rename(self.config.name)
             for event in self._server.tend():  # last: whatever was done is told
                 self._decide(event)
         self._server.close()
         self._watching.end()
+        self._informing.end()
+        if self._notifying is not None:
+            self._notifying.end()
         self._inbox.close()
         self._selector.close()
         return end
@@ -170,11 +198,17 @@ class Master:
             for action in sorted(actions, key=lambda action: isinstance(action, do.Report)):
                 self._performer.perform(action)
         self._show_title()
+        if self._notifying is not None:
+            self._notifying.tend()
 
-    def _tend_watcher(self) -> None:
+    def _tend_helpers(self) -> None:
+        self._informing.tend(self._performer.provision)
+        self._rotating.tend(self.config)
         # Not before the first worker is ready: what is edited until then has a newer time stamp than our start.
         is_serving = self.arbiter.fleet.was_ready and self.arbiter.state() is not ServiceState.STOPPING
         self._watching.tend(self.config, is_wanted=is_serving)
+        if self._notifying is not None and self._notifying.deadline <= clock.monotonic():
+            self._notifying.tend()
 
     # wait → events
 
@@ -185,9 +219,11 @@ class Master:
             for each in (
                 deadline,
                 self._watching.deadline,
+                self._informing.deadline,
                 self._posting.next_deadline(),
                 self._handing.next_deadline(),
                 self._rotating.next_deadline(),
+                None if self._notifying is None else self._notifying.deadline,
                 self._server.next_deadline(),
             )
             if each is not None
@@ -247,18 +283,32 @@ class Master:
             self.refusal = PreforkError("the service is stopping")
             return
         self._watching.note_reading()
+        if self._notifying is not None:
+            self._notifying.note_reload()
         try:
             config = self._reread()
+        except PreforkError as error:
+            yield self._refuse(error)
+            return
+        yield from self._handing.choosing.load(config, lambda: self._reload(config))
+
+    def _reload(self, config: Config) -> Iterator[on.AnyEvent]:
+        if self.arbiter.state() is ServiceState.STOPPING:  # while its strategy was loaded
+            return
+        try:
             self._performer.prepare(config)
         except PreforkError as error:
-            hints = "\n".join(f"  {hint}" for hint in error.hints)
-            logger.error("reload refused: %s", error.message, extra={"detail": hints})  # noqa: TRY400 ours, no traceback
-            self.refusal = error
-            yield on.ReloadRefused(error.message)
+            yield self._refuse(error)
             return
         if config.pid != self._pidfile:
             logger.warning("the pidfile stays until a restart", extra={"pid_file": self._pidfile or "none"})
         yield on.ReloadAsked(policy_of(config))
+
+    def _refuse(self, error: PreforkError) -> on.ReloadRefused:
+        hints = "\n".join(f"  {hint}" for hint in error.hints)
+        logger.error("reload refused: %s", error.message, extra={"detail": hints})
+        self.refusal = error
+        return on.ReloadRefused(error.message)
 
     def _show_title(self) -> None:
         fleet = self.arbiter.fleet

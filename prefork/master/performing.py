@@ -24,7 +24,7 @@ from prefork.master.children import Children, WorkerHandle, ZygoteHandle
 from prefork.master.handing import Handing
 from prefork.master.hearing import Ear
 from prefork.master.ledger import Ledger
-from prefork.master.provisions import LogFile, Provider, Provision
+from prefork.master.provisions import METRICS_DIR_VARIABLE, LogFile, Provider, Provision
 from prefork.system import processes, signals
 from prefork.system.certificates import Credentials, seal
 from prefork.system.channel import open_pair
@@ -34,6 +34,7 @@ from prefork.system.spawning import Spawned, spawn_zygote
 
 logger = logging.getLogger("prefork.master")
 
+NO_STACKS = "no stacks: it did not run to write them"
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
@@ -100,6 +101,8 @@ class Performer:
                 worker = self._children.workers[action.serial]
                 if worker.pid and worker.stacks_fd is not None:
                     processes.send_signal(worker.pid, worker.pidfd, signals.DUMP_STACKS)
+            case do.TellStall():
+                self._tell_stall(self._children.workers[action.serial], action)
             case do.KillWorker():
                 self._kill_worker(self._children.workers[action.serial], action.why)
             case do.ForgetWorker():
@@ -127,10 +130,14 @@ class Performer:
         and then nothing has changed.
         """
         known = {number for provision in self._needed() for number in provision.listeners}
+        known_admin = [listener for provision in self._needed() for listener in provision.admin]
         self._next = self._provider.provide(config)
         for number, listener in self._next.listeners.items():
             if number not in known:
-                logger.info("listening", extra={"address": listener.name()})
+                logger.info("listening", extra=listener.describe())
+        for listener in self._next.admin:
+            if listener not in known_admin:
+                logger.info("admin listening", extra=listener.describe())
         self._close_unused()
 
     def list_log_files(self) -> list[LogFile]:
@@ -177,7 +184,7 @@ class Performer:
 
     def _adopt(self, gen: int) -> None:
         before, self.provision, self._rolling = self.provision, self._provisions[gen], None
-        self._handing.choosing.serve(self.provision.config, is_new=False)
+        self._handing.choosing.adopt(is_new=self.provision is not before)
         self._handing.lobby.serve(self.provision.config)
         self._provider.put_in_force(self.provision, before)
         self._close_unused()
@@ -195,11 +202,13 @@ class Performer:
 
     def _start_zygote(self, gen: int) -> None:
         self._provisions = {known: kept for known, kept in self._provisions.items() if self._is_known(known)}
+        if not self._provisions:
+            self._handing.choosing.begin(self.provision.config)
         if gen not in self._provisions:
             self._rolling, self._next = self._next, None
             self._provisions[gen] = self._rolling or self.provision
+            self._handing.choosing.roll()
         provision = self._provisions[gen]
-        self._handing.choosing.serve(provision.config, is_new=gen not in self._newest_listener)
         self._handing.lobby.serve(provision.config)
         self._newest_listener.setdefault(gen, self._provider.last_number)
         spawned, self._head_start = self._head_start, None
@@ -225,6 +234,9 @@ class Performer:
                 self._give_certificates(zygote, provision.credentials)
             # The password has done its work: no file and no message shall hold it.
             config = msgspec.structs.replace(provision.config, ssl_keyfile_password=None)
+            if provision.metrics_dir:
+                env = {**config.env, METRICS_DIR_VARIABLE: provision.metrics_dir}
+                config = msgspec.structs.replace(config, env=env)
             self._children.send(zygote, say.Boot(gen, config))
         except OSError as error:  # no descriptor left for a duplicate; its exit follows
             logger.error("cannot boot a zygote: %s", error.strerror, extra={"gen": gen})  # noqa: TRY400 no bug of ours
@@ -277,11 +289,17 @@ class Performer:
             self.ledger.close_row(self._children.workers[serial].row)
         self._children.drop_worker(serial)
 
+    def _tell_stall(self, worker: WorkerHandle, action: do.TellStall) -> None:
+        extra: dict[str, object] = {"slot": worker.slot, "gen": worker.gen, "pid": worker.pid}
+        extra["stalled_ms"] = round(action.stalled_s * 1000)
+        if action.untold:
+            extra["untold"] = action.untold
+        extra["detail"] = worker.take_stacks() or NO_STACKS
+        logger.warning("worker is slow", extra=extra)
+
     def _kill_worker(self, worker: WorkerHandle, why: str) -> None:
         extra = {"slot": worker.slot, "gen": worker.gen, "pid": worker.pid, "why": why}
         stacks = worker.take_stacks()
-        logger.error(
-            "worker killed", extra=extra | {"detail": stacks or "no stacks: it did not run to write them"}
-        )
+        logger.error("worker killed", extra=extra | {"detail": stacks or NO_STACKS})
         if worker.pid:
             processes.send_signal(worker.pid, worker.pidfd, signal.SIGKILL)

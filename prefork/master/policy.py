@@ -19,5 +19,6 @@ def policy_of(config: Config) -> Policy:
         settle_s=config.settle_s,
         surge=0 if config.surge.endswith("%") else int(config.surge),
         surge_percent=int(config.surge[:-1]) if config.surge.endswith("%") else 0,
+        slow_s=config.slow_s,
         shutdown_delay_s=config.shutdown_delay_s,
     )

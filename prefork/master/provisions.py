@@ -17,13 +17,17 @@ import msgspec
 from prefork.config.addresses import parse_address
 from prefork.config.model import Config
 from prefork.errors import ConfigError, PreforkError
-from prefork.system import certificates, logs, privileges
+from prefork.system import certificates, logs, privileges, rotation
 from prefork.system.certificates import Credentials
 from prefork.system.listeners import Listener, bind_listener
+from prefork.system.metrics_dir import MetricsDir, make_metrics_dir
 from prefork.system.scoreboard import ROWS
 
 logger = logging.getLogger("prefork.master")
 
+ADMIN_BACKLOG = 128
+METRICS_DIR_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+"""prometheus_client reads it when it is imported, and keeps its values in files there."""
 Owner = tuple[int, int] | None
 """(uid, gid) of what is made for the workers; None: us."""
 
@@ -46,12 +50,7 @@ class LogFile(msgspec.Struct, frozen=True, eq=False):
 
     def is_in_place(self) -> bool:
         """Does its path still lead to it? It may have been rotated, or a directory above it turned round."""
-        if not self.is_file():
-            return True
-        try:
-            return os.path.samestat(os.stat(self.path), os.fstat(self.fd))
-        except OSError:
-            return False
+        return not self.is_file() or rotation.is_at(self.path, self.fd)
 
 
 class Provision(msgspec.Struct, frozen=True, eq=False):
@@ -66,6 +65,10 @@ class Provision(msgspec.Struct, frozen=True, eq=False):
     """None: there is none."""
     credentials: Credentials | None = None
     """What its certificate files held when it was read; None: no TLS."""
+    admin: tuple[Listener, ...] = ()
+    """Where the admin process answers."""
+    metrics_dir: str = ""
+    """Made by us, for what the app's processes keep of their metrics; empty: there is none, or the user named one."""
 
     def logs(self) -> list[LogFile]:
         """Those that are open for it."""
@@ -82,6 +85,9 @@ class Provider:
     def __init__(self) -> None:
         self._listeners: dict[int, Listener] = {}
         self._logs: list[LogFile] = []
+        self._admin: list[Listener] = []
+        self._metrics_dirs: dict[Owner, MetricsDir] = {}
+        """Kept to the end: workers of an old configuration may still use theirs."""
         self.last_number = 0
         """The newest listener's."""
 
@@ -89,11 +95,15 @@ class Provider:
         """Everything for this configuration, or nothing. Raises `PreforkError`, as the start does."""
         check(config)
         with ExitStack() as undo:
-            known, logs_before = dict(self._listeners), list(self._logs)
-            undo.callback(self._close_all_but, known, logs_before)
+            known, logs_before, admin_before = dict(self._listeners), list(self._logs), list(self._admin)
+            undo.callback(self._close_all_but, known, logs_before, admin_before)
             credentials = read_certificates(config)
             log, access_log = self.open_logs(config)
-            provision = Provision(config, self.bind(config), log, access_log, credentials)
+            provision = Provision(
+                *(config, self.bind(config), log, access_log, credentials),
+                admin=self.bind_admin(config),
+                metrics_dir=self.find_metrics_dir(config),
+            )
             undo.pop_all()
         return provision
 
@@ -139,6 +149,46 @@ class Provider:
             found[number] = self._listeners[number]
         return found
 
+    def bind_admin(self, config: Config) -> tuple[Listener, ...]:
+        """The same for the admin process."""
+        owner, found = find_owner(config), list[Listener]()
+        for text in config.admin:
+            address = parse_address(text)
+            made = next(
+                (
+                    each
+                    for each in self._admin
+                    if each.address == address and each not in found and each.is_in_place()
+                ),
+                None,
+            )
+            if made is None:
+                made = bind_listener(
+                    *(address,),
+                    backlog=ADMIN_BACKLOG,
+                    socket_mode=config.socket_mode,
+                    owner=owner,
+                    option="--admin",
+                )
+                self._admin.append(made)
+            found.append(made)
+        return tuple(found)
+
+    def find_metrics_dir(self, config: Config) -> str:
+        """The directory for the app's metrics, made if need be. Empty if nobody will read them, or the user has one."""
+        if not config.admin or find_users_metrics_dir(config):
+            return ""
+        owner = find_owner(config)
+        if owner not in self._metrics_dirs:
+            try:
+                self._metrics_dirs[owner] = make_metrics_dir(owner)
+            except OSError as error:
+                logger.warning(
+                    "the app's metrics are left out", extra={"why": f"no directory: {error.strerror}"}
+                )
+                return ""
+        return self._metrics_dirs[owner].path
+
     def put_in_force(self, new: Provision, old: Provision) -> None:
         """Log as it says, and give the listeners that stay what can be changed without binding anew."""
         now, before = new.config, old.config
@@ -165,7 +215,7 @@ class Provider:
         fd = open_log_for(config, reopened.kind, reopened.path)
         for log in self._logs:
             if log.is_same(reopened):
-                os.dup2(fd, log.fd, inheritable=False)
+                logs.lead_elsewhere(log.fd, fd)
         return fd
 
     def retain(self, provisions: Iterable[Provision]) -> dict[int, str]:
@@ -177,15 +227,28 @@ class Provider:
         for listener in unused.values():
             listener.refuse_new()  # the workers empty its backlog, and then it ends
         used = [log for provision in kept for log in provision.logs()]
-        self._close_all_but(numbers, [log for log in self._logs if log in used])
+        admin = [listener for provision in kept for listener in provision.admin]
+        self._close_all_but(numbers, [log for log in self._logs if log in used], admin)
         return names
 
     def close_listeners(self) -> None:
-        """The service ends."""
-        self._close_all_but((), self._logs)
+        """The service ends. The admin process answers until the very end."""
+        self._close_all_but((), self._logs, self._admin)
 
-    def _close_all_but(self, numbers: Iterable[int], kept: Iterable[LogFile]) -> None:
-        keep_numbers, keep_logs = frozenset(numbers), list(kept)
+    def close(self) -> None:
+        """The master ends."""
+        self._close_all_but((), self._logs, ())
+        for metrics_dir in self._metrics_dirs.values():
+            metrics_dir.remove()
+        self._metrics_dirs.clear()
+
+    def _close_all_but(
+        self, numbers: Iterable[int], kept: Iterable[LogFile], admin: Iterable[Listener]
+    ) -> None:
+        keep_numbers, keep_logs, keep_admin = frozenset(numbers), list(kept), list(admin)
+        for listener in [each for each in self._admin if each not in keep_admin]:
+            self._admin.remove(listener)
+            listener.close()
         for number in self._listeners.keys() - keep_numbers:
             self._listeners.pop(number).close()
         for log in [log for log in self._logs if log not in keep_logs]:
@@ -212,6 +275,14 @@ def find_owner(config: Config) -> Owner:
     """Who the workers will be. Raises `ConfigError` or `NoPermissionError` as `privileges.find_identity` does."""
     identity = privileges.find_identity(config.user, config.group)
     return None if identity is None else (identity.uid, identity.gid)
+
+
+def find_users_metrics_dir(config: Config) -> str:
+    """Where prometheus_client shall keep its files, if the user says so. Else empty."""
+    for name in (METRICS_DIR_VARIABLE, METRICS_DIR_VARIABLE.lower()):  # the second is its older name
+        if found := config.env.get(name) or os.environ.get(name):
+            return found
+    return ""
 
 
 def open_log_for(config: Config, kind: str, path: str) -> int:

@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import prefork
 from prefork.config.model import Config
+from prefork.config.values import resolve_share
 from prefork.control import status as told
 from prefork.core.arbiter import Arbiter
-from prefork.core.figures import Record, Summary, find_percentile
+from prefork.core.figures import Record, Summary, find_percentile, summarise
 from prefork.core.fleet import Fleet
 from prefork.core.records import NEVER, Slot, Worker
 from prefork.core.rollout import count_moved, find_stage
@@ -23,9 +24,6 @@ from prefork.master.provisions import Provision
 from prefork.system import clock, processes
 from prefork.system.backlog import count_waiting
 from prefork.system.listeners import Listener
-
-MIN_READY = 1
-"""With fewer ready workers, load balancers shall look elsewhere."""
 
 
 class Standing(NamedTuple):
@@ -38,16 +36,23 @@ class Standing(NamedTuple):
     is_drained: bool
 
 
+def count_min_ready(config: Config, fleet: Fleet) -> int:
+    """How many workers must be ready for the service to be."""
+    # Of those wanted now: who has scaled down to two does not wait for a third.
+    return max(1, min(resolve_share(config.min_ready, fleet.target), fleet.target))
+
+
 def report_service(
     arbiter: Arbiter, provision: Provision, ledger: Ledger, app: Imported, standing: Standing
 ) -> told.ServiceStatus:
     """The service now."""
     fleet, config, now = arbiter.fleet, provision.config, clock.monotonic()
     listeners = [listener for listener in provision.listeners.values() if listener.is_open()]
-    records, summary = ledger.read(), ledger.summarise()
+    records = ledger.read()
+    summary = summarise(records.values(), ledger.gone)
     state = arbiter.state().value
     ready = sum(worker.state is WorkerState.READY for worker in fleet.workers.values())
-    min_ready = min(MIN_READY, config.workers)
+    min_ready = count_min_ready(config, fleet)
     is_parked = fleet.parked > 0
     return told.ServiceStatus(
         version=prefork.__version__,
@@ -89,6 +94,7 @@ def report_service(
         p99_s=summary.p99_s,
         in_flight=summary.in_flight,
         connections=summary.connections,
+        admin=tuple(listener.name() for listener in provision.admin),
         log_files=tuple(told.LogStatus(kind=log.kind, path=log.path) for log in provision.logs()),
     )
 

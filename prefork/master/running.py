@@ -11,6 +11,8 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING
 
 import prefork
 from prefork.config.model import Config
@@ -26,14 +28,25 @@ from prefork.system import chance, interpreter, logs, pidfile, processes, titles
 from prefork.system.scoreboard import ROWS, make_scoreboard
 from prefork.system.spawning import Spawned
 
+if TYPE_CHECKING:
+    from prefork.master.notifying import Notifying
+
+NOTIFY_SOCKET = "NOTIFY_SOCKET"
+
 logger = logging.getLogger("prefork.master")
 
 
-def run_master(config: Config, reread: Callable[[], Config], head_start: Spawned | None = None) -> int:
+def run_master(
+    config: Config,
+    reread: Callable[[], Config],
+    head_start: Spawned | None = None,
+    on_serving: Callable[[Master], None] | None = None,
+) -> int:
     """Serve until stopped; returns the exit code. Raises `PreforkError` for whatever keeps the service from starting.
 
     `reread` gives the configuration anew for a reload, and raises `PreforkError` if it has become invalid.
-    `head_start` is an interpreter started beforehand; it becomes the first zygote.
+    `head_start` is an interpreter started beforehand; it becomes the first zygote. `on_serving` is called once, in
+    place of showing the banner.
     """
     check(config)
     check_strategy(config)
@@ -42,13 +55,17 @@ def run_master(config: Config, reread: Callable[[], Config], head_start: Spawned
         ring = Ring()
         logging.getLogger("prefork").addHandler(ring)
         undo.callback(logging.getLogger("prefork").removeHandler, ring)
-        undo.callback(provider.close_listeners)
+        undo.callback(provider.close)
         log, access_log = provider.open_logs(config)
         fd = logs.STDERR if log is None else log.fd
         logs.set_up_logging(config.log_level, config.log_format, fd, config.log_time)
         if config.pid is not None:
             undo.callback(_claim_pidfile(config.pid, config.umask).remove)
-        provision = Provision(config, provider.bind(config), log, access_log, read_certificates(config))
+        provision = Provision(
+            *(config, provider.bind(config), log, access_log, read_certificates(config)),
+            admin=provider.bind_admin(config),
+            metrics_dir=provider.find_metrics_dir(config),
+        )
         titles.set_title(f"prefork: master {config.name} starting")
         processes.become_subreaper()
         _say_hello(provision)
@@ -59,9 +76,10 @@ def run_master(config: Config, reread: Callable[[], Config], head_start: Spawned
             Arbiter(policy_of(config), chance.draw, ROWS),
             reread=reread,
             ring=ring,
-            on_serving=show_banner,
+            on_serving=on_serving or show_banner,
             head_start=head_start,
             python=interpreter.find_python(os.environ),
+            make_notifying=_find_manager(),
         )
         end = master.run()
     if end.code == EXIT_APP:
@@ -70,6 +88,22 @@ def run_master(config: Config, reread: Callable[[], Config], head_start: Spawned
         )
     logger.info("stopped")
     return end.code
+
+
+def _find_manager() -> Callable[[Master], Notifying] | None:
+    if not os.environ.get(NOTIFY_SOCKET):
+        return None
+    from prefork.master.notifying import Notifying  # noqa: PLC0415  # few services have it
+    from prefork.system.notify import find_manager, find_watchdog_s  # noqa: PLC0415
+
+    address = os.environ[NOTIFY_SOCKET]
+    try:
+        manager = find_manager(address)
+    except OSError as error:
+        why = error.strerror or str(error)
+        logger.warning("the service manager is not told", extra={"notify_socket": address, "why": why})
+        return None
+    return partial(Notifying, manager, find_watchdog_s(os.environ, os.getpid()))
 
 
 def _say_where_the_log_is(config: Config) -> str:
@@ -99,4 +133,6 @@ def _say_hello(provision: Provision) -> None:
         },
     )
     for listener in provision.listeners.values():
-        logger.info("listening", extra={"address": listener.name()})
+        logger.info("listening", extra=listener.describe())
+    for listener in provision.admin:
+        logger.info("admin listening", extra=listener.describe())

@@ -19,6 +19,8 @@ from prefork.serve.http import HttpConnection
 from prefork.serve.response import CONTINUE
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from prefork.serve.asgi import AsgiService
     from prefork.serve.ends import Ends
 
@@ -139,6 +141,11 @@ class AsgiExchange(Exchange):
         if self._task is not None:
             self._task.cancel()
 
+    def find_stack(self) -> list[FrameType]:
+        from prefork.serve.stacks import find_coroutine_stack  # noqa: PLC0415  # when the first request is slow
+
+        return find_coroutine_stack(self._service.stepper.tasks, AsgiExchange._run.__code__, self)
+
     def hang_up(self) -> None:
         self._wake()
 
@@ -221,11 +228,19 @@ class AsgiExchange(Exchange):
                         self.emit(CONTINUE)
             elif self.connection.is_hung_up():
                 break
-            waiter = self._service.loop.create_future()
-            self._waiters.append(waiter)
-            await waiter
+            await self._wait()
         self._disconnect_told = True
         return {"type": "http.disconnect"}
+
+    async def _wait(self) -> None:
+        waiter = self._service.loop.create_future()
+        self._waiters.append(waiter)
+        try:
+            await waiter
+        finally:
+            # Apps that wait with a timeout come again and again.
+            if waiter.cancelled() and waiter in self._waiters:
+                self._waiters.remove(waiter)
 
     def _take_request(self) -> MutableMapping[str, Any]:
         parts = self._parts

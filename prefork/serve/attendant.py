@@ -22,6 +22,7 @@ from prefork.serve.service import IN_FLIGHT
 from prefork.serve.settings import ServeSettings
 from prefork.serve.trust import TrustedPeers
 from prefork.serve.vocabulary import Vocabulary
+from prefork.serve.whole_request import Block, Fields
 
 if TYPE_CHECKING:
     from prefork.serve.access_log import AccessLog
@@ -144,6 +145,8 @@ class AttendedReader(RequestReader):
         self._ids = attendant.ids
         self._timer = attendant.access_log.timer if attendant.access_log is not None else None
         super().__init__(connection, vocabulary, settings)
+        if self._timer is not None or self._ids is not None:
+            self._attend = self._attend_to
 
     def on_headers_complete(self) -> None:
         url, headers = self._url, self._headers
@@ -152,18 +155,19 @@ class AttendedReader(RequestReader):
         except Refusal:
             self._url, self._headers = url, headers  # for `tell_partial`
             raise
-        exchange = self.exchange
-        assert exchange is not None  # a head that is not refused has one  # noqa: S101
+
+    def _attend_to(self, exchange: Exchange) -> None:
         if self._timer is not None:
             exchange.started_s = self._timer()
         if self._ids is not None:
+            exchange.block = None  # which does not know of it
             exchange.request_id = settle_id(exchange.headers, self._ids)
 
 
 class ForwardedReader(AttendedReader):
     """Believes what the connection's peer says of whom it speaks for."""
 
-    __slots__ = ("_ends", "_last", "_own", "_said", "_take_head")
+    __slots__ = ("_last", "_own", "_said", "_take_head")
 
     def __init__(
         self,
@@ -173,9 +177,8 @@ class ForwardedReader(AttendedReader):
         attendant: Attendant,
     ) -> None:
         self._said: dict[bytes, bytes] | None = None
-        self._last: tuple[dict[bytes, bytes], bytes] | None = None
-        """What the last one said, and its Host: proxies keep connections, and clients speak more than once."""
-        self._ends: Ends | None = None
+        self._last: tuple[dict[bytes, bytes], bytes, Ends] | None = None
+        """What the last one said, its Host, and what that means: proxies keep connections, clients speak again."""
         self._own = Ends(connection.client, connection.server, connection.scheme)
         super().__init__(connection, vocabulary, settings, attendant)
         # A local client is a trusted peer too, mostly one that forwards nothing: no call more than it takes.
@@ -202,16 +205,28 @@ class ForwardedReader(AttendedReader):
                 exchange.tell_ends(None)
             return
         self._said = None
-        key = (said, host or b"")
-        if key != self._last:
-            self._last = key
-            self._ends = find_ends(self._own, said, key[1], self._attendant.peers.trusts)
-        ends = self._ends
+        ends = self._find_ends(said, host or b"")
         if exchange.ends is not ends:
             exchange.tell_ends(ends)
-        if ends is not None and ends.host:
-            exchange.headers[:] = [field for field in exchange.headers if field[0] != b"host"]
-            exchange.headers.insert(0, (b"host", ends.host))
+        if ends.host:
+            _replace_host(exchange.headers, ends.host)
+
+    def _settle_block(self, block: Block) -> None:
+        if block.said:
+            ends = block.ends = self._find_ends(block.said, block.host)
+            if ends.host:
+                _replace_host(block.fields, ends.host)
+
+    def _find_ends(self, said: dict[bytes, bytes], host: bytes) -> Ends:
+        last = self._last
+        if last is None or last[0] != said or last[1] != host:
+            ends = find_ends(self._own, said, host, self._attendant.peers.trusts)
+            last = self._last = said, host, ends
+        return last[2]
+
+
+def _replace_host(headers: Fields, host: bytes) -> None:
+    headers[:] = [(b"host", host), *(field for field in headers if field[0] != b"host")]
 
 
 class AttendedConnection(HttpConnection):
@@ -241,7 +256,6 @@ class AttendedConnection(HttpConnection):
             own = len(self._queue) + (self.exchange is not None and not self.dropping)
             if in_flight - own >= self._limit:
                 exchange = BusyExchange(self, self._attendant)
-                self._queue.append(exchange)
                 self._cells[IN_FLIGHT] += 1
                 return exchange
         return HttpConnection.admit(self)

@@ -11,6 +11,7 @@ nothing. Only time in which it is the client's turn counts.
 from __future__ import annotations
 
 import logging
+import math
 
 from prefork.serve.ends import count_taken, has_unread
 from prefork.serve.exchange import Exchange, Phase
@@ -37,9 +38,11 @@ class Watch:
         "body_bytes",
         "is_taking",
         "looked_at",
+        "ours_since",
         "patience_s",
         "request",
         "since",
+        "slow_at",
         "taken_bytes",
         "unwritten",
     )
@@ -50,6 +53,10 @@ class Watch:
         """The headers of the request being answered: a new list for each, the exchange may be the same."""
         self.since = now
         """When it was first seen."""
+        self.ours_since = now
+        """Since when it is not the client that everybody waits for; kept by whoever judges slow requests."""
+        self.slow_at = math.inf
+        """When to ask whether it hangs."""
         self.body_bytes = 0
         self.is_taking = False
         """Bytes waited to be written; `taken_bytes` and `unwritten` are of then."""
@@ -78,6 +85,8 @@ def check_deadlines(connection: HttpConnection, now: float) -> None:
         if 0 < timeout_s < now - watch.since and not connection.dropping:
             _give_up(connection, exchange, now - watch.since)
             return
+        if now >= watch.slow_at:
+            watch.slow_at = connection.service.judge_slow(exchange, watch, now)
     if unwritten:
         connection.since = now
         _check_taking(connection, watch, unwritten, waited_s)
@@ -115,9 +124,11 @@ def _check_idle(connection: HttpConnection, now: float) -> None:
 
 def _see_request(connection: HttpConnection, watch: Watch, exchange: Exchange) -> None:
     watch.request = exchange.headers
-    watch.since = watch.looked_at
+    watch.since = watch.ours_since = watch.looked_at
     watch.body_bytes = 0
     watch.is_taking = False
+    # It was there before it was seen: from half the time on, whoever judges knows better.
+    watch.slow_at = watch.since + (connection.service.settings.slow_s / 2 or math.inf)
     watch.patience_s = BODY_STALL_S
     if connection.service.settings.min_body_rate_bytes:
         watch.patience_s = min(BODY_STALL_S, BODY_GRACE_S)

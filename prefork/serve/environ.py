@@ -109,6 +109,13 @@ def make_base_environ(
         "wsgi.run_once": False,
         "wsgi.file_wrapper": FileWrapper,
         "wsgi.input_terminated": True,
+        # Of each request; here already, because a dict that is copied whole need not grow.
+        "REQUEST_METHOD": "",
+        "PATH_INFO": "",
+        "QUERY_STRING": "",
+        "SERVER_PROTOCOL": "",
+        "wsgi.early_hints": None,
+        "wsgi.input": None,
     }
     if ends.client is not None:
         environ["REMOTE_ADDR"] = ends.client[0]

@@ -18,8 +18,11 @@ from prefork.serve.clock import CLOSE_LINE, KEEP_ALIVE_LINE, Clock
 from prefork.serve.response import HAS_DATE, HAS_SERVER, NO_LENGTH, WANTS_CLOSE, Head, render_refusal
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from prefork.serve.ends import Ends
     from prefork.serve.http import HttpConnection
+    from prefork.serve.whole_request import Block
 
 JOIN_BYTES = 65536
 """A body up to so long is copied behind its head, to be one write; a longer one is worth a write of its own."""
@@ -56,6 +59,7 @@ class Exchange:
         "_length",
         "_no_body",
         "began_ns",
+        "block",
         "body_complete",
         "body_length_bytes",
         "body_read_bytes",
@@ -85,6 +89,8 @@ class Exchange:
         """The path as UTF-8 and as latin-1 text, both percent-decoded, the raw path, the query string."""
         self.headers: list[tuple[bytes, bytes]] = []
         """Names in lower case, in the order they came."""
+        self.block: Block | None = None
+        """What the fields were taken from, if no parser was needed."""
         self.version = "1.1"
         self.keep_alive = True
         """The request allows another one after it."""
@@ -135,6 +141,10 @@ class Exchange:
 
     def abandon(self) -> None:
         """The request has taken too long and `lose` comes next: end the app's work on it, where that can be done."""
+
+    def find_stack(self) -> list[FrameType]:
+        """Where the app is with this request, the innermost call last; empty if nobody can tell."""
+        return []
 
     def hang_up(self) -> None:
         """The client will send nothing more but may still read the answer."""

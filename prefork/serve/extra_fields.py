@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from prefork.serve.response import render_fields
+from prefork.serve.response import render_fields, render_text_fields
 
 NEVER_TRAILERS = frozenset(
     b"transfer-encoding content-length host connection keep-alive te trailer upgrade expect range max-forwards"
@@ -34,4 +34,13 @@ def render_early_hints(links: Iterable[bytes]) -> bytes:
     if not fields:
         return b""
     head, _, _ = render_fields(b"HTTP/1.1 103 Early Hints\r\n", fields, {})
+    return head + b"\r\n"
+
+
+def render_text_hints(fields: Iterable[tuple[str, str]]) -> bytes:
+    """A whole 103 with any fields, in WSGI's native strings; nothing for none. Raises ValueError or TypeError."""
+    lines = list(fields)
+    if not lines:
+        return b""
+    head, _, _ = render_text_fields("103 Early Hints", lines, {})
     return head + b"\r\n"

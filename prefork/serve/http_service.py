@@ -14,7 +14,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Protocol
 
 from prefork.serve.clock import Clock
-from prefork.serve.deadlines import check_deadlines
+from prefork.serve.deadlines import Watch, check_deadlines
 from prefork.serve.ends import Client
 from prefork.serve.exchange import Exchange
 from prefork.serve.http import HttpConnection
@@ -28,6 +28,7 @@ from prefork.serve.vocabulary import Vocabulary
 if TYPE_CHECKING:
     from prefork.serve.access_log import AccessLog
     from prefork.serve.attendant import Attendant
+    from prefork.serve.slow import SlowLog
     from prefork.serve.websocket_exchange import WebSocketExchange
 
 logger = logging.getLogger("prefork.worker")
@@ -85,10 +86,14 @@ class HttpService:
             )
             if wait > 0
         ]
-        self._tick_s = max(FASTEST_TICK_S, min(SLOWEST_TICK_S, *(w / TICKS_PER_DEADLINE for w in waits), 1.0))
+        ticks = [wait / TICKS_PER_DEADLINE for wait in waits]
+        if settings.slow_s > 0:
+            ticks.append(settings.slow_s / 2)
+        self._tick_s = max(FASTEST_TICK_S, min([SLOWEST_TICK_S, *ticks]))
         self._drained: list[asyncio.Future[None]] = []
         self._bad_input_at_s = -BAD_INPUT_EVERY_S
         self._bad_input_unsaid = 0
+        self._slow_log: SlowLog | None = None
         self._attendant: Attendant | None = None
         if needs_attendant(settings):
             self._call_attendant()
@@ -146,6 +151,14 @@ class HttpService:
         """A new exchange of this service's interface for one connection."""
         raise NotImplementedError
 
+    def judge_slow(self, exchange: Exchange, watch: Watch, now: float) -> float:
+        """A request has been in flight for long: tell of it if it hangs. Returns when to ask again."""
+        if self._slow_log is None:
+            from prefork.serve.slow import SlowLog  # noqa: PLC0415  # when the first request is slow
+
+            self._slow_log = SlowLog(self.settings.slow_s)
+        return self._slow_log.judge(exchange, watch, now)
+
     def settle_close(self) -> None:
         """Whether responses have to ask has changed."""
         self.says_close = self.draining or not self.keeps_alive or self.leaving.left > 0
@@ -168,6 +181,7 @@ class HttpService:
         self.cells[CONNECTIONS] += 1
         if self._ticking is None:
             self.clock.refresh()
+            connection.since = self.clock.now  # which it took from a clock that stood still
             self._ticking = self.loop.call_later(self._tick_s, self._tick)
 
     def close(self, connection: HttpConnection) -> None:

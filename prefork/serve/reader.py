@@ -9,11 +9,6 @@ Bodies are parsed by llhttp alone, also that of a request which asked for an upg
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-from typing import Protocol
-from urllib.parse import unquote_to_bytes
-
 import httptools
 
 from prefork.serve.chunks import ChunkWatch
@@ -21,72 +16,45 @@ from prefork.serve.exchange import Exchange
 from prefork.serve.hosts import is_host
 from prefork.serve.refusal import Refusal
 from prefork.serve.settings import ServeSettings
-from prefork.serve.vocabulary import (
-    LONGEST_CACHED,
-    MOST_CACHED_NAMES,
-    MOST_CACHED_TARGETS,
-    Target,
-    Vocabulary,
-)
+from prefork.serve.targets import Target, parse_target
+from prefork.serve.vocabulary import LONGEST_CACHED, MOST_CACHED_NAMES, MOST_CACHED_TARGETS, Vocabulary
+from prefork.serve.whole_reader import NO_LIMIT, PIECE_BYTES, Feed, Receiver, WholeReader
+from prefork.serve.whole_request import LONGEST_LENGTH, Fields
 
-PIECE_BYTES = 8192
-"""The connection feeds the parser at most so much of a head at once."""
 CHUNKED = -1
 """`Exchange.body_length_bytes` of a body that says its length as it goes."""
 
-_NO_LIMIT = 1 << 62
 _LONGEST_REST_OF_LINE = 32  # a method, two spaces and the version
-_LONGEST_LENGTH = 20  # digits of 2^64; Python's int() refuses thousands of zeros in its own way
 _MOST_EMPTY_BYTES = 64  # before a request line (RFC 9112 §2.2)
 
-_TARGET = re.compile(rb"[!\"$-~]+")  # visible ASCII but '#': a fragment is never sent (RFC 9112 §3.2)
-_ABSOLUTE = re.compile(rb"https?://([^/?]*)(.*)", re.IGNORECASE)
 _METHODS = {
     name.encode("ascii"): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
 }
 
-Fields = list[tuple[bytes, bytes]]
-Feed = Callable[[bytes], None]
 
-
-class Receiver(Protocol):
-    """What the reader needs of its connection."""
-
-    def admit(self) -> Exchange:
-        """An exchange for a request whose head is complete; the reader fills it in."""
-
-    def feed_through(self, feed: Feed) -> None:
-        """Give `feed` what comes next; it raises what the parser raises, or `Refusal`."""
-
-
-class RequestReader:
+class RequestReader(WholeReader):
     """One connection's parser and the request it is in the middle of."""
 
     __slots__ = (
-        "_connection",
         "_content_length",
-        "_empty_after",
         "_empty_bytes",
         "_get_method",
         "_get_version",
         "_headers",
         "_host",
         "_hosts",
-        "_most_fields",
         "_most_url_bytes",
         "_noted",
         "_plain_names",
-        "_settings",
         "_should_keep_alive",
         "_skips_body",
         "_small_fields",
         "_targets",
         "_transfer",
         "_url",
-        "_vocabulary",
         "_wants_continue",
         "data",
-        "exchange",
+        "feed",
         "head_size_bytes",
         "in_head",
         "parser",
@@ -94,23 +62,17 @@ class RequestReader:
     )
 
     def __init__(self, connection: Receiver, vocabulary: Vocabulary, settings: ServeSettings) -> None:
-        self._connection = connection
-        self._vocabulary = vocabulary
-        self._settings = settings
+        super().__init__(connection, vocabulary, settings)
         self._plain_names = vocabulary.plain_names
         self._hosts = vocabulary.hosts
         self._targets = vocabulary.targets
-        self._most_url_bytes = (settings.limit_request_line_bytes or _NO_LIMIT) - _LONGEST_REST_OF_LINE
-        self._most_fields = settings.limit_request_fields or _NO_LIMIT
+        self._most_url_bytes = (settings.limit_request_line_bytes or NO_LIMIT) - _LONGEST_REST_OF_LINE
         self._small_fields = 0 < settings.limit_request_field_size_bytes < PIECE_BYTES - 2
-        self.exchange: Exchange | None = None
-        """The request whose body is being read, or was read last."""
         self.refusal: Refusal | None = None
         self.in_head = False
         """The first byte of a head has come, its last has not."""
         self.head_size_bytes = 0
         self._empty_bytes = 0
-        self._empty_after: object = None
         self.data = b""
         """What the parser is being fed: whoever feeds it says so."""
         self._url = b""
@@ -121,6 +83,8 @@ class RequestReader:
 
     def _use(self, parser: httptools.HttpRequestParser) -> None:
         self.parser = parser
+        self.feed = parser.feed_data
+        """What takes the bytes at the beginning of a request."""
         self._get_method = parser.get_method
         self._get_version = parser.get_http_version
         self._should_keep_alive = parser.should_keep_alive
@@ -139,7 +103,9 @@ class RequestReader:
         """Let go of the parser, which holds this object by its callbacks, and of the connection, which holds it too."""
         self.exchange = None
         self.in_head = False
-        del self._connection, self.parser, self._get_method, self._get_version, self._should_keep_alive
+        self._attend = None
+        del self._connection, self.parser, self.feed
+        del self._get_method, self._get_version, self._should_keep_alive
 
     # The parser's callbacks.
 
@@ -186,7 +152,7 @@ class RequestReader:
             return
         self._noted = True
         if lower == b"content-length":
-            if not value.isdigit() or len(value) > _LONGEST_LENGTH:
+            if not value.isdigit() or len(value) > LONGEST_LENGTH:
                 self._refuse(400, "Content-Length is not a number")
             self._content_length = int(value)
         elif lower == b"transfer-encoding":
@@ -234,7 +200,8 @@ class RequestReader:
         target = self._targets.get(url)
         if target is None:
             target, headers = self._parse_target(method, url, headers)
-        exchange = self._connection.admit()  # nothing can be refused any more
+        exchange = self._connection.enqueue()  # nothing can be refused any more
+        exchange.block = None
         exchange.target = target
         exchange.method = method
         exchange.headers = headers
@@ -252,6 +219,8 @@ class RequestReader:
             exchange.body_length_bytes = 0
             exchange.expects_continue = False
         self.exchange = exchange
+        if self._attend is not None:
+            self._attend(exchange)
 
     def on_body(self, data: bytes) -> None:
         exchange = self.exchange
@@ -270,13 +239,13 @@ class RequestReader:
         if exchange.body_length_bytes == CHUNKED:
             self._check_fields(self._headers)
             self._headers = []  # the next request's start afresh
-            self._connection.feed_through(self.parser.feed_data)
+            self._connection.feed_through(self.feed)
         exchange.body_complete = True
         if exchange.body_length_bytes:
             exchange.end_body()
 
     def _watch_chunks(self, exchange: Exchange) -> Feed:
-        return ChunkWatch(self.parser.feed_data, exchange, self._headers, self._settings).feed
+        return ChunkWatch(self.feed, exchange, self._headers, self._settings).feed
 
     # What llhttp leaves to us.
 
@@ -333,7 +302,7 @@ class RequestReader:
         line = settings.limit_request_line_bytes
         if line and len(self._url) > line:
             self._refuse(414, "the request line is longer than limit-request-line")
-        if len(self._headers) > (settings.limit_request_fields or _NO_LIMIT):
+        if len(self._headers) > (settings.limit_request_fields or NO_LIMIT):
             self._refuse(431, "more fields than limit-request-fields")
         # llhttp holds a field until it ends, so only the whole can be bounded while it grows.
         size = settings.limit_request_field_size_bytes
@@ -341,40 +310,19 @@ class RequestReader:
             self._refuse(431, "the head is too long")
 
     def _parse_target(self, method: str, url: bytes, headers: Fields) -> tuple[Target, Fields]:
-        if not _TARGET.fullmatch(url):
-            self._refuse(400, "the target has bytes that a URI has not")
-        rest = url
-        if not url.startswith(b"/"):
-            if url == b"*" and method == "OPTIONS":
-                return ("*", "*", b"*", b""), headers
-            absolute = _ABSOLUTE.fullmatch(url)
-            if absolute is None:
-                self._refuse(501 if method == "CONNECT" else 400, "the target has no path")
-                raise AssertionError  # _refuse always raises
-            rest, headers = self._take_authority(absolute, method, headers)
-        raw_path, _, query = rest.partition(b"?")
-        path = unquote_to_bytes(raw_path) if b"%" in raw_path else raw_path
-        target = path.decode("utf-8", "replace"), path.decode("latin-1"), raw_path, query
-        targets = self._vocabulary.targets
-        if rest is url and len(url) <= LONGEST_CACHED:
+        try:
+            target, host = parse_target(method, url)
+        except Refusal as refusal:
+            self.refusal = refusal
+            raise
+        if host is not None:
+            return target, [(b"host", host), *(field for field in headers if field[0] != b"host")]
+        if len(url) <= LONGEST_CACHED and url != b"*":
+            targets = self._vocabulary.targets
             if len(targets) >= MOST_CACHED_TARGETS:
                 targets.clear()
             targets[url] = target
         return target, headers
-
-    def _take_authority(
-        self, absolute: re.Match[bytes], method: str, headers: Fields
-    ) -> tuple[bytes, Fields]:
-        # The target's authority replaces the Host field (RFC 9112 §3.2.2), which HTTP/1.0 may lack.
-        host, rest = absolute.groups()
-        if not host or not is_host(host):
-            self._refuse(400, "the target's authority is not a host")
-        others = [field for field in headers if field[0] != b"host"]
-        if not rest and method == "OPTIONS":
-            rest = b"*"  # RFC 9110 §4.2.3: no path is the path "/" but for OPTIONS
-        elif not rest.startswith(b"/"):
-            rest = b"/" + rest
-        return rest, [(b"host", host), *others]
 
     def check_empty_lines(self, size_bytes: int) -> None:
         """Raise `Refusal` when reads of nothing but line ends come without end; this one had `size_bytes`."""
@@ -395,14 +343,14 @@ class RequestReader:
         closes after such a request, so that parser never meets another. Returns what to feed next.
         """
         if not self._skips_body:
-            return self.parser.feed_data
+            return self.feed
         self._skips_body = False
         chunked = self._transfer is not None
         framing = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % self._content_length
         parser = httptools.HttpRequestParser(_BodyOnly(self))
         parser.feed_data(b"POST / HTTP/1.1\r\nConnection: close\r\n" + framing + b"\r\n\r\n")
         self._use(parser)
-        return self._watch_chunks(self.exchange) if chunked and self.exchange else parser.feed_data
+        return self._watch_chunks(self.exchange) if chunked and self.exchange else self.feed
 
 
 class _BodyOnly:

@@ -38,6 +38,8 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True):
     ws_ping_timeout_s: float = 20.0
     ws_per_message_deflate: bool = True
     drain_websockets: WebSocketDrain = "close"
+    slow_s: float = 0.0
+    """A request that nobody has begun to answer after so long is told of."""
     graceful_timeout_s: float = 30.0
     """All that a drain may take; what is spread over time then fits into it."""
 
@@ -73,5 +75,6 @@ def settings_of(config: Config) -> ServeSettings:
         ws_ping_timeout_s=config.ws_ping_timeout_s,
         ws_per_message_deflate=config.ws_per_message_deflate,
         drain_websockets=config.drain_websockets,
+        slow_s=config.slow_s,
         graceful_timeout_s=config.graceful_timeout_s,
     )

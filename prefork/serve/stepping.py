@@ -219,6 +219,10 @@ class _Rest:
             return
 
 
+REST_CODE = _Rest.__await__.__code__
+"""Runs where a coroutine is suspended that this task has taken over: its `call` is that coroutine."""
+
+
 def make_stepper(loop: asyncio.AbstractEventLoop, on_end: Callable[[], None]) -> Stepper:
     """The fastest stepper that this Python has."""
     version = sys.version_info[:2]  # by name, else the type checker calls what other versions run unreachable

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from prefork.serve.targets import Target
+
 # The fields that say something to us; every other one is only passed on.
 OURS = frozenset((b"host", b"content-length", b"transfer-encoding", b"connection", b"expect"))
 _COMMON = (
@@ -13,16 +15,14 @@ _COMMON = (
 )
 MOST_CACHED_NAMES = 1024
 MOST_CACHED_TARGETS = 1024
+MOST_CACHED_LINES = 512
 LONGEST_CACHED = 256
-
-Target = tuple[str, str, bytes, bytes]
-"""The path percent-decoded as UTF-8 (ASGI) and as latin-1 (WSGI), the raw path, the query string."""
 
 
 class Vocabulary:
     """What every connection of one service may learn once: field names, hosts, targets. Bounded."""
 
-    __slots__ = ("hosts", "noted", "plain_names", "targets")
+    __slots__ = ("hosts", "lines", "noted", "noted_lines", "plain_names", "requests", "targets")
 
     def __init__(self, noted: frozenset[bytes] = frozenset()) -> None:
         self.noted = OURS | noted
@@ -31,6 +31,12 @@ class Vocabulary:
         """From a name as sent to its lower-case form; None for one that the reader must look at itself."""
         self.hosts: set[bytes | None] = set()
         self.targets: dict[bytes, Target] = {}
+        self.requests: dict[bytes, tuple[str, Target]] = {}
+        """From a request line to its method and target; of those that `whole_request` reads."""
+        self.lines: dict[bytes, tuple[bytes, bytes]] = {}
+        """From a field line to its name in lower case and its value; the same."""
+        self.noted_lines: dict[bytes, tuple[tuple[bytes, bytes], int]] = {}
+        """The same of fields that say something to us, with what that is."""
         for lower in (*_COMMON.split(), *self.noted):
             for name in (lower, b"-".join(word.capitalize() for word in lower.split(b"-"))):
                 self.plain_names[name] = None if lower in self.noted else lower

@@ -26,6 +26,8 @@ from prefork.serve.websocket import FAILED, GONE, Stage, WebSocketConnection
 from prefork.serve.websocket_opening import Opening, select_fields
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from prefork.serve.asgi import AsgiService
 
 logger = logging.getLogger("prefork.worker")
@@ -110,6 +112,11 @@ class WebSocketExchange(Exchange):
 
     def lose(self) -> None:
         self.end(GONE, "")
+
+    def find_stack(self) -> list[FrameType]:
+        from prefork.serve.stacks import find_coroutine_stack  # noqa: PLC0415  # when the first request is slow
+
+        return find_coroutine_stack(self._service.stepper.tasks, WebSocketExchange._run.__code__, self)
 
     def hang_up(self) -> None:
         self.end(GONE, "")  # half of a WebSocket is none

@@ -8,11 +8,13 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Iterable, Iterator
+from functools import partial
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
 from prefork.serve.environ import Environ, FileWrapper, make_base_environ
 from prefork.serve.exchange import ClientDisconnectedError, Exchange, Phase
+from prefork.serve.extra_fields import render_text_hints
 from prefork.serve.file_body import FileBody, FilePart, clip_blocks, read_part
 from prefork.serve.http import HttpConnection
 from prefork.serve.response import CONTINUE, NO_LENGTH
@@ -83,7 +85,15 @@ class WsgiExchange(Exchange):
 
     def make_environ(self) -> Environ:
         """The environ of this request, its input at the beginning."""
-        environ = self._base.copy()
+        block = self.block
+        if block is None:
+            environ = self._base.copy()
+            self.service.field_keys.add_fields(environ, self.headers)
+        else:  # one dict copied whole costs less than a few fields
+            if block.environ is None:
+                block.environ = self._base.copy()
+                self.service.field_keys.add_fields(block.environ, self.headers)
+            environ = block.environ.copy()
         _, path, _, query = self.target
         root = self.service.root_path
         if root and path.startswith(root):
@@ -92,7 +102,7 @@ class WsgiExchange(Exchange):
         environ["PATH_INFO"] = path
         environ["QUERY_STRING"] = query.decode("latin-1") if query else ""
         environ["SERVER_PROTOCOL"] = "HTTP/1.1" if self.version == "1.1" else "HTTP/1.0"
-        self.service.field_keys.add_fields(environ, self.headers)
+        environ["wsgi.early_hints"] = partial(send_early_hints, self, self.headers)
         if self._spool is None:
             environ["wsgi.input"] = io.BytesIO()
         else:
@@ -164,6 +174,21 @@ class WsgiExchange(Exchange):
             self._spool.close()
             self._spool = None
             self._input = None
+
+
+def send_early_hints(
+    exchange: WsgiExchange, headers: list[tuple[bytes, bytes]], fields: Iterable[tuple[str, str]]
+) -> None:
+    """What the app calls as `wsgi.early_hints`: send a 103 (RFC 8297) with these fields, `Link` mostly.
+
+    Nothing happens when it is too late for it: the response has begun, or the request is not HTTP/1.1. Raises
+    ValueError or TypeError for what must not reach the wire.
+    """
+    hints = render_text_hints(fields)
+    # Each request has a list of its own: whoever kept this function must not reach another's response.
+    is_due = exchange.headers is headers and (exchange.phase is _AWAITED or exchange.phase is _HEAD)
+    if hints and is_due and exchange.version == "1.1" and not exchange.gone:
+        exchange.emit(hints)
 
 
 def close_result(result: object) -> None:

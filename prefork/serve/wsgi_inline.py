@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 TURN_BYTES = 262144
 """How much of a file, or of a spool, goes to the transport in one turn of the loop."""
+TURN_CHUNKS = 64
+"""How many chunks, if most are empty: an app that has nothing to say yet must not hold everybody up."""
 
 _AWAITED, _HEAD, _BODY, _DONE = Phase.AWAITED, Phase.HEAD, Phase.BODY, Phase.DONE
 
@@ -111,11 +113,13 @@ class InlineExchange(WsgiExchange):
                 self._push_file()
             return  # or the client went while the turn was due
         turn_bytes = TURN_BYTES if type(self._result) is FileWrapper else 1
+        turn_chunks = TURN_CHUNKS
         try:
             for chunk in iterator:
                 self.put_chunk(chunk)
                 turn_bytes -= len(chunk)
-                if turn_bytes <= 0:
+                turn_chunks -= 1
+                if turn_bytes <= 0 or not turn_chunks:
                     if self._backlog is not None:
                         self._flush_backlog()
                     elif not self.connection.gate.is_shut:

@@ -20,6 +20,8 @@ from prefork.serve.thread_pool import ThreadPool
 from prefork.serve.wsgi_exchange import WsgiExchange, close_result
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from prefork.serve.wsgi import WsgiService
 
 AHEAD_BYTES = 262144
@@ -56,6 +58,11 @@ class ThreadedExchange(WsgiExchange):
             self._outbox.clear()
             self._ahead_bytes = 0
             self._change.notify_all()
+
+    def find_stack(self) -> list[FrameType]:
+        from prefork.serve.stacks import find_thread_stack  # noqa: PLC0415  # when the first request is slow
+
+        return find_thread_stack(ThreadedExchange._call_app.__code__, self)
 
     def resume_writing(self) -> None:
         # Not at once: transports of TLS call this from within our own calls, and the lock is held then.

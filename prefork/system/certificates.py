@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 16 * 1024 * 1024
 """The largest file that is read: somebody may name a device, or a disk."""
+_PEM_CERTIFICATE = "it must be PEM: text that begins with -----BEGIN CERTIFICATE-----"
+_PEM_KEY = "it must be PEM: text that begins with -----BEGIN PRIVATE KEY-----"
+_FROM_DER = "openssl x509 -inform der -in FILE -out FILE.pem makes it of a binary one"
 _CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
 _END = b"-----END CERTIFICATE-----"
 _KEY = b"PRIVATE KEY-----"
@@ -56,7 +59,12 @@ def read_credentials(config: Config) -> Credentials | None:
     would keep a worker from using them, and names the file.
     """
     if config.certfile is None:
-        for option, value in (("keyfile", config.keyfile), ("ca-certs", config.ca_certs)):
+        for option, value in (
+            ("keyfile", config.keyfile),
+            ("ca-certs", config.ca_certs),
+            ("ssl-keyfile-password", config.ssl_keyfile_password),
+            ("ssl-ciphers", config.ssl_ciphers),
+        ):
             if value is not None:
                 raise ConfigError(f"{option} without certfile", "TLS needs the certificate: --certfile FILE")
         if config.cert_reqs != "none":
@@ -68,10 +76,10 @@ def read_credentials(config: Config) -> Credentials | None:
         )
     certificate = _read("certfile", config.certfile)
     if _CERTIFICATE not in certificate or _END not in certificate:
-        raise ConfigError(f"certfile {config.certfile}: no certificate in it", "a PEM file is needed")
+        raise ConfigError(f"certfile {config.certfile}: no certificate in it", _PEM_CERTIFICATE, _FROM_DER)
     key = certificate if config.keyfile is None else _read("keyfile", config.keyfile)
     if _KEY not in key:
-        hint = "--keyfile FILE says where it is" if config.keyfile is None else "a PEM file is needed"
+        hint = "--keyfile FILE says where it is" if config.keyfile is None else _PEM_KEY
         raise ConfigError(f"{_name_key(config)}: no private key in it", hint)
     authorities = b"" if config.ca_certs is None else _read("ca-certs", config.ca_certs)
     password = config.ssl_keyfile_password
@@ -124,7 +132,7 @@ def make_context(credentials: Credentials, config: Config) -> ssl.SSLContext:
         except ssl.SSLError as error:
             raise ConfigError(
                 f"ca-certs {config.ca_certs}: no certificates in it ({_explain(error)})",
-                "a PEM file is needed",
+                _PEM_CERTIFICATE,
             ) from None
     context.verify_mode = {
         "none": ssl.CERT_NONE,
@@ -149,20 +157,30 @@ def _load_key(context: ssl.SSLContext, credentials: Credentials, config: Config)
             _decode(certificate)
         except ssl.SSLError as error:
             raise ConfigError(
-                f"certfile {config.certfile}: not a certificate ({_explain(error)})", "a PEM file is needed"
+                f"certfile {config.certfile}: not a certificate ({_explain(error)})",
+                _PEM_CERTIFICATE,
+                _FROM_DER,
             ) from None
         try:
             context.load_cert_chain(certificate, key, tell_password)
         except ssl.SSLError as error:
             where = _name_key(config)
             if error.reason in {"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"}:
-                raise ConfigError(f"{where}: not the key of the certificate in {config.certfile}") from None
+                raise ConfigError(
+                    f"{where}: not the key of the certificate in {config.certfile}",
+                    "these print the same where they belong together:",
+                    f"openssl x509 -noout -pubkey -in {config.certfile}",
+                    f"openssl pkey -pubout -in {config.keyfile or config.certfile}",
+                ) from None
             if was_asked and credentials.password is None:
                 raise ConfigError(
                     f"{where}: the key is encrypted", "set PREFORK_SSL_KEYFILE_PASSWORD, or decrypt the key"
                 ) from None
             if was_asked:
-                raise ConfigError(f"{where}: ssl-keyfile-password does not decrypt it") from None
+                raise ConfigError(
+                    f"{where}: ssl-keyfile-password does not decrypt it",
+                    f"openssl pkey -noout -in {config.keyfile or config.certfile} asks for it and says if it is right",
+                ) from None
             raise ConfigError(f"{where}: OpenSSL refuses it ({_explain(error)})") from None
 
 
@@ -191,11 +209,19 @@ def _read(option: str, path: str) -> bytes:
         with open(path, "rb") as file:
             data = file.read(MOST_BYTES + 1)
     except PermissionError:
-        raise NoPermissionError(f"{option} {path}: no permission to read it") from None
+        raise NoPermissionError(
+            f"{option} {path}: no permission to read it",
+            "start as its owner or as root with --user: it is read before that takes effect",
+        ) from None
     except OSError as error:
-        hint = f"there is no {posixpath.dirname(path)}" if not os.path.isdir(os.path.dirname(path)) else ""
+        hints = [f"there is no {posixpath.dirname(path)}"] if not os.path.isdir(os.path.dirname(path)) else []
+        hints.append(
+            f"one to try with: openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost -out {path} -keyout {path}"
+            if option == "certfile"
+            else f"--{option} FILE says where it is"
+        )
         raise ConfigError(
-            f"{option} {path}: {(error.strerror or 'cannot be read').lower()}", *([hint] if hint else [])
+            f"{option} {path}: {(error.strerror or 'cannot be read').lower()}", *hints
         ) from None
     if len(data) > MOST_BYTES:
         raise ConfigError(f"{option} {path}: too large for a PEM file")

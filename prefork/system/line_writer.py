@@ -74,6 +74,16 @@ class LineWriter:
                 return False
         return True
 
+    def list_fds(self) -> list[int]:
+        """Descriptors of our own."""
+        return [] if self._sock is None else [self._sock.fileno()]
+
+    def forget(self) -> None:
+        """In the child of a fork: what waits is the parent's to write."""
+        self._waiting.clear()
+        self._waiting_bytes = 0
+        self.dropped = 0
+
     def wait_written(self, limit_s: float) -> bool:
         """Write what waits, for so long at most; True when none is left waiting."""
         deadline = monotonic() + limit_s

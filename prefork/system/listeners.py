@@ -36,11 +36,12 @@ DROP_SYN = b"".join(
 class Listener:
     """A listening socket and what must be tidied up after it."""
 
-    __slots__ = ("_inode", "address", "sock")
+    __slots__ = ("_inode", "_name", "address", "sock")
 
     def __init__(self, address: Address, sock: socket.socket, inode: tuple[int, int] | None = None) -> None:
         self.address = address
         self.sock = sock
+        self._name = name_of(sock)
         self._inode = inode
         """(st_dev, st_ino) of a unix socket that we made, so that we unlink only our own."""
 
@@ -49,8 +50,15 @@ class Listener:
         return self.sock.fileno()
 
     def name(self) -> str:
-        """The address clients can use, with the real port: `127.0.0.1:43211`, `unix:/run/shop.sock`."""
-        return name_of(self.sock)
+        """The address clients can use, with the real port: `127.0.0.1:43211`, `unix:/run/shop.sock`. Also when it is
+        closed: a service that drains is still asked what it is.
+        """
+        return self._name
+
+    def describe(self) -> dict[str, str]:
+        """The same for a log line, with what the service manager calls it."""
+        label = self.address.label
+        return {"address": self.name()} | ({"fd_name": label} if label else {})
 
     def is_open(self) -> bool:
         """Has it not been closed?"""
@@ -119,9 +127,14 @@ def name_of(sock: socket.socket) -> str:
 
 
 def bind_listener(
-    address: Address, *, backlog: int, socket_mode: int, owner: tuple[int, int] | None = None
+    address: Address,
+    *,
+    backlog: int,
+    socket_mode: int,
+    owner: tuple[int, int] | None = None,
+    option: str = "--bind",
 ) -> Listener:
-    """Bind and listen. `owner` (uid, gid) gets a unix socket that we make.
+    """Bind and listen. `owner` (uid, gid) gets a unix socket that we make. `option` is where to choose another address.
 
     Raises `AddressInUseError`, `NoPermissionError` or `ConfigError`, naming the address and, where the system tells,
     who holds it.
@@ -130,10 +143,10 @@ def bind_listener(
         if address.kind == "fd":
             return _adopt(address, backlog)
         if address.kind == "unix":
-            return _bind_unix(address, backlog, socket_mode, owner)
+            return _bind_unix(address, backlog, socket_mode, owner, option)
         return _bind_tcp(address, backlog)
     except OSError as error:
-        raise _explain(address, error) from error
+        raise explain_bind_error(address, error, option) from error
 
 
 def _adopt(address: Address, backlog: int) -> Listener:
@@ -147,6 +160,8 @@ def _adopt(address: Address, backlog: int) -> Listener:
         sock.close()
         raise ConfigError(f"{address} is not a stream socket")
     try:
+        if sock.family != socket.AF_UNIX:  # as on those that we bind
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.listen(backlog)  # on a socket that listens already this only sets the backlog; see listen(2)
         sock.setblocking(False)
     except BaseException:
@@ -177,9 +192,11 @@ def _bind_tcp(address: Address, backlog: int) -> Listener:
     return Listener(address, sock)
 
 
-def _bind_unix(address: Address, backlog: int, mode: int, owner: tuple[int, int] | None) -> Listener:
+def _bind_unix(
+    address: Address, backlog: int, mode: int, owner: tuple[int, int] | None, option: str
+) -> Listener:
     path = address.path
-    _clear_stale(path)
+    _clear_stale(path, option)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     # The master has one thread: nobody else makes a file under this umask.
     old = os.umask(0o177)
@@ -204,7 +221,7 @@ def _bind_unix(address: Address, backlog: int, mode: int, owner: tuple[int, int]
     return Listener(address, sock, (made.st_dev, made.st_ino))
 
 
-def _clear_stale(path: str) -> None:
+def _clear_stale(path: str, option: str) -> None:
     try:
         found = os.lstat(path)
     except FileNotFoundError:
@@ -223,17 +240,25 @@ def _clear_stale(path: str) -> None:
     except BlockingIOError:  # alive, its backlog is full
         raise AddressInUseError(f"unix:{path} is in use by a live server") from None
     else:
-        raise AddressInUseError(f"unix:{path} is in use by a live server", _holder_hint(path=path)) from None
+        hint = _holder_hint(path, option)
+        raise AddressInUseError(f"unix:{path} is in use by a live server", hint) from None
     finally:
         probe.close()
 
 
-def _explain(address: Address, error: OSError) -> PreforkError:
+def explain_bind_error(address: Address, error: OSError, option: str = "--bind") -> PreforkError:
+    """One error for an address that cannot be had, with who holds it where the system tells."""
     reason = (error.strerror or str(error)).lower()
     if error.errno == errno.EADDRINUSE:
-        holder = find_holder(address.port) if address.port else None
+        holder = (
+            _find_eldest("unix", lambda socket: str(socket.laddr) == address.path)
+            if address.kind == "unix"
+            else find_holder(address.port)
+        )
         by = f" by {holder}" if holder else ""
-        return AddressInUseError(f"{address} is in use{by}", "stop it, or choose another address with --bind")
+        return AddressInUseError(
+            f"{address} is in use{by}", f"stop it, or choose another address with {option}"
+        )
     if error.errno in (errno.EACCES, errno.EPERM):
         hint = (
             "ports below 1024 need root, CAP_NET_BIND_SERVICE, or a listener passed by systemd"
@@ -260,9 +285,9 @@ def find_holder(port: int) -> str | None:
     )
 
 
-def _holder_hint(path: str) -> str:
+def _holder_hint(path: str, option: str) -> str:
     holder = _find_eldest("unix", lambda socket: str(socket.laddr) == path)
-    return f"it is {holder}" if holder else "stop it, or choose another path with --bind"
+    return f"it is {holder}" if holder else f"stop it, or choose another path with {option}"
 
 
 def _find_eldest(kind: str, is_it: Callable[[Any], bool]) -> str | None:

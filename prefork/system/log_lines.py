@@ -62,7 +62,9 @@ class JsonFormatter(logging.Formatter):
         while len(encoded) > most_bytes:
             key = max(said, key=lambda key: len(str(said[key])))
             text = str(said[key])
-            kept = len(text) - max(2, len(encoded) - most_bytes + len("…".encode()))
+            # In proportion: a character may take six bytes.
+            size = len(msgspec.json.encode(text))
+            kept = min(len(text) - 2, len(text) * (size - len(encoded) + most_bytes - 4) // size)
             if kept <= 0:
                 said[key] = ""
             else:  # the end of a traceback says more than its beginning

@@ -145,6 +145,24 @@ def open_log(path: str, what: str = "log file") -> int:
     return fd
 
 
+def lead_elsewhere(log_fd: int, fd: int) -> None:
+    """Have this log's descriptor lead to where `fd` does, and so standard output and error if they are the same file,
+    as a background master's are.
+    """
+    for stream in (STDOUT, STDERR):
+        if is_same_file(stream, log_fd):
+            os.dup2(fd, stream)
+    os.dup2(fd, log_fd, inheritable=False)
+
+
+def is_same_file(one: int, other: int) -> bool:
+    """Do both descriptors lead to one file?"""
+    try:
+        return one != other and os.path.samestat(os.fstat(one), os.fstat(other))
+    except OSError:
+        return False
+
+
 def open_standard_output() -> int:
     """A descriptor of our own for standard output. Raises `ConfigError` if it is closed."""
     fd = open_unwaiting(STDOUT)

@@ -6,6 +6,7 @@ import os
 import select
 import signal
 import sys
+import time
 from contextlib import suppress
 from typing import NamedTuple, NoReturn
 
@@ -14,6 +15,12 @@ from prefork.ipc.starting import SAFE_PATH
 PR_SET_PDEATHSIG = 1
 PR_SET_NO_NEW_PRIVS = 38
 PR_SET_CHILD_SUBREAPER = 36
+FROM_MANAGER = frozenset(
+    {"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"}
+)
+"""What a service manager says to the master alone: sd_listen_fds(3), sd_notify(3). Whoever is started by us inherits
+none of it, lest a subprocess of the app's speak for the service.
+"""
 
 
 class Ended(NamedTuple):
@@ -79,8 +86,9 @@ def start_python(python: str, code: str, argv: list[str], pass_fd: int) -> int:
 
 
 def _make_environment() -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if name not in FROM_MANAGER}
     # Last: setproctitle finds the memory for the title by the first variable, which must not go.
-    return {**os.environ, "PYTHONSAFEPATH": os.environ.get("PYTHONSAFEPATH", SAFE_PATH)}
+    return inherited | {"PYTHONSAFEPATH": inherited.get("PYTHONSAFEPATH", SAFE_PATH)}
 
 
 def replace_python(code: str, argv: list[str], pass_fds: list[int]) -> None:
@@ -170,6 +178,39 @@ def read_state(pid: int) -> str:
         return ""
 
 
+def read_birth(pid: int) -> str:
+    """When a process began, in the kernel's ticks since boot: with its pid it means one process. Empty if it is gone.
+
+    proc(5), /proc/pid/stat, field 22; elsewhere psutil asks.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            fields = file.read(1024).rpartition(b") ")[2].split()
+    except OSError:
+        return "" if sys.platform.startswith("linux") else _ask_birth(pid)
+    return "" if fields[0] == b"Z" else fields[19].decode()
+
+
+def _ask_birth(pid: int) -> str:
+    import psutil  # noqa: PLC0415  # 2 MB that only an error, or a client elsewhere than on Linux, needs
+
+    with suppress(psutil.Error):
+        return str(psutil.Process(pid).create_time())
+    return ""
+
+
+def wait_until_gone(pid: int, pidfd: int | None, timeout_s: float) -> bool:
+    """Wait for the end of a process, which need not be our child; False if it is still there."""
+    if pidfd is not None:
+        return bool(select.select([pidfd], [], [], timeout_s)[0])
+    deadline = time.monotonic() + timeout_s  # no pidfd: macOS, or a Linux before 5.3
+    while not is_gone(pid, None):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
 def reap(pid: int = -1) -> Ended | None:
     """One ended child (or adopted orphan), if there is one. Never blocks."""
     try:
@@ -227,3 +268,14 @@ def give_back_memory() -> None:
 def get_pid() -> int:
     """Ours."""
     return os.getpid()
+
+
+def find_unit(pid: int) -> str:
+    """The systemd service that this process belongs to; empty if it is none's. See cgroups(7)."""
+    try:
+        with open(f"/proc/{pid}/cgroup") as file:
+            paths = [line.rstrip("\n").rpartition(":")[2] for line in file]
+    except OSError:
+        return ""
+    units = [name for path in paths for name in path.split("/") if name.endswith(".service")]
+    return units[-1] if units and not units[-1].startswith("user@") else ""

@@ -25,6 +25,27 @@ def take_back(path: str) -> None:
         os.unlink(f"{path}.1")
 
 
+def is_at(path: str, fd: int) -> bool:
+    """Does this path lead to what the descriptor does?"""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(fd))
+    except OSError:
+        return False
+
+
+def empty(path: str) -> int:
+    """Empty a log and remove those that it was rotated to; returns how many bytes that were. Raises OSError.
+
+    Whoever has it open appends, and so goes on at its new end.
+    """
+    size_bytes = os.stat(path).st_size
+    os.truncate(path, 0)
+    for name in list_rotated(path):
+        size_bytes += os.stat(name).st_size
+        os.unlink(name)
+    return size_bytes
+
+
 def list_rotated(path: str) -> list[str]:
     """Those that are there, the newest first, as far as their numbers have no gap of more than one."""
     found = []

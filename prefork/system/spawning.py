@@ -1,4 +1,4 @@
-"""Start the interpreter of a zygote, the watcher or the chooser: a fresh one, knowing nothing but its end of a channel.
+"""Start the interpreter of a zygote or of a helper of the master's: a fresh one that knows only its end of a channel.
 
 It may be started before anybody knows what it shall import: an interpreter needs longer to start than a command line
 to be read, and both can happen at once. Imports next to nothing, for it runs before the rest of the program is loaded.
@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 
-from prefork.ipc.starting import CHOOSER_CODE, PROTOCOL, WATCHER_CODE, ZYGOTE_CODE
+from prefork.ipc.starting import ADMIN_CODE, CHOOSER_CODE, PROTOCOL, WATCHER_CODE, ZYGOTE_CODE
 from prefork.system import processes
 from prefork.system.channel import Channel, open_pair
 
@@ -54,6 +54,11 @@ def spawn_watcher(python: str = sys.executable) -> Spawned:
 def spawn_chooser(python: str = sys.executable) -> Spawned:
     """Exec it. Raises OSError."""
     return _spawn(python, CHOOSER_CODE)
+
+
+def spawn_admin(python: str = sys.executable) -> Spawned:
+    """Exec it. Raises OSError."""
+    return _spawn(python, ADMIN_CODE)
 
 
 def _spawn(python: str, code: str) -> Spawned:

@@ -14,10 +14,11 @@ import asyncio
 import errno
 import logging
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from prefork.core.gate import LEASE_S
 from prefork.serve.service import Service
+from prefork.worker.connecting import Connecting
 from prefork.worker.herding import Herding
 
 logger = logging.getLogger("prefork.worker")
@@ -47,14 +48,12 @@ class Acceptor:
         """`polls`: else the master accepts, and only what nobody else would take is taken off the listeners."""
         self._loop = loop
         self._polls = polls
-        self._open_connection = service.open_connection
-        if herding is not None:
-            self._open_connection = self._open_counted
+        open_connection = service.open_connection if herding is None else self._open_counted
+        self._connecting = Connecting(loop, open_connection)
         self._service = service
         self._listeners = {number: socket.socket(fileno=fd) for number, fd in listener_fds.items()}
         # Whoever asks a socket for them makes enum members of them, 3 µs for each connection.
         self._kinds = {sock: (sock.family, sock.type, sock.proto) for sock in self._listeners.values()}
-        self._connecting: set[asyncio.Task[object]] = set()
         self._is_booting = True
         self._is_polling = False
         self._resuming: asyncio.TimerHandle | None = None
@@ -128,8 +127,7 @@ class Acceptor:
 
     async def wait_connected(self) -> None:
         """Return when every accepted socket has become a connection, or has failed to."""
-        while self._connecting:
-            await asyncio.wait(self._connecting)
+        await self._connecting.wait_connected()
 
     def _poll(self) -> None:
         self._aside = None
@@ -171,24 +169,11 @@ class Acceptor:
         self.admit(socket.socket(*self._kinds[listener], fileno=fd))
         return True
 
-    def admit(self, sock: socket.socket) -> asyncio.Task[None]:
-        """Connect this socket, accepted here or by the master; the task ends when it is open, or cannot be."""
-        sock.setblocking(False)
-        task = self._loop.create_task(self._connect(sock))
-        self._connecting.add(task)
-        task.add_done_callback(self._connecting.discard)
+    def admit(self, sock: socket.socket, on_end: Callable[[], None] | None = None) -> None:
+        """Open a connection on this socket, accepted here or by the master; `on_end`: it is open, or cannot be."""
         if self._herding is not None:
             self._herding.note_accepted()
-        return task
-
-    async def _connect(self, sock: socket.socket) -> None:
-        try:
-            await self._loop.connect_accepted_socket(self._open_connection, sock)
-        except OSError:  # it left while we connected it
-            sock.close()
-        except Exception:
-            logger.exception("a connection could not be opened")
-            sock.close()
+        self._connecting.connect(sock, on_end)
 
     def _hold_off(self, error: OSError) -> None:
         now = self._loop.time()

@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from prefork.core.policy import BEAT_EVERY_S
 from prefork.system import clock
 from prefork.system.scoreboard import LAG_NS, TICK
 
-BEAT_EVERY_S = 0.5
 BEAT_EVERY_NS = int(BEAT_EVERY_S * 1e9)
 
 

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from prefork.ipc.messages import Boot, Fork
 from prefork.serve.app import LoadedApp
+from prefork.system.logs import lead_elsewhere
 
 if TYPE_CHECKING:
     from prefork.serve.tls_facts import Tls
+    from prefork.system.app_output import AppOutput
 
 
 class Inherited(NamedTuple):
@@ -24,6 +26,8 @@ class Inherited(NamedTuple):
     """None: there is none."""
     tls_fd: int | None = None
     """Memory with the certificates, until the zygote has made a context of them. None: no TLS."""
+    output: AppOutput | None = None
+    """What the app prints, if it goes to the log. No descriptor, and of this process only."""
 
     def all(self) -> list[int]:
         """Every one of them."""
@@ -34,7 +38,9 @@ class Inherited(NamedTuple):
         """Have the descriptor of this log lead to where `fd` does, and close that one."""
         ours = self.log_fd if what == "log" else self.access_log_fd
         if ours is not None:
-            os.dup2(fd, ours, inheritable=False)
+            lead_elsewhere(ours, fd)
+            if what == "log" and self.output is not None:
+                self.output.look_again()
         os.close(fd)
 
 

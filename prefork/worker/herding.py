@@ -27,6 +27,9 @@ HERD_ROWS = 64
 GRANT_NS = 2_000_000
 """How long it holds that so many may be taken without another look."""
 
+FAIR_NS = 1_000_000
+"""How long the answer to a look holds, for no more connections than then: those of the others change as quickly."""
+
 
 class Herding:
     """One worker's view. `limit`: so many requests in flight and it takes no more connections; 0 for no limit."""
@@ -39,6 +42,9 @@ class Herding:
         self.limit = limit
         self._granted = 0
         self._granted_until_ns = 0
+        self._fair_at = 0
+        self._fair_until_ns = 0
+        """Until then, whoever has no more than `_fair_at` may take another."""
         self._gate = Gate()
         self._shedding = Shedding()
 
@@ -51,6 +57,8 @@ class Herding:
         if not mine:
             return True  # nobody has fewer, whoever they are
         now_ns = clock.monotonic_ns()
+        if mine <= self._fair_at and now_ns < self._fair_until_ns:
+            return True  # as when we looked last; this is how it is with a connection for each request
         if self._granted and now_ns < self._granted_until_ns:
             self._granted -= 1
             return True
@@ -62,7 +70,10 @@ class Herding:
             self._granted = surplus // (2 * max(1, self._scoreboard.rows_used))
             self._granted_until_ns = now_ns + GRANT_NS
             return True
-        return self._gate.may_take(self._me, self._look(), now_ns, waiting)
+        if not self._gate.may_take(self._me, self._look(), now_ns, waiting):
+            return False
+        self._fair_at, self._fair_until_ns = mine, now_ns + FAIR_NS
+        return True
 
     def is_full(self) -> bool:
         """Whether as many requests as may be are in flight, or about to be."""

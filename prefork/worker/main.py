@@ -105,6 +105,8 @@ def run_worker(errand: Errand, prepared: Prepared | None = None) -> int:
         return EXIT_APP
     finally:
         os.close(write_fd)
+        if errand.inherited.output is not None:
+            errand.inherited.output.settle()
     return code
 
 
@@ -116,6 +118,8 @@ def identify(errand: Errand) -> None:
     prefork.worker = Worker(slot=fork.slot, generation=errand.boot.gen, pid=pid, count=fork.count)
     os.environ["PREFORK_WORKER_ID"] = str(fork.slot)
     logs.sign_lines({"slot": fork.slot, "gen": errand.boot.gen})
+    if errand.inherited.output is not None:
+        errand.inherited.output.sign(fork.slot, errand.boot.gen)
     show_state(errand, "booting")
 
 

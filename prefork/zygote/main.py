@@ -35,6 +35,7 @@ from prefork.zygote.spare import Reserve, Spare, Standby, run_spare
 
 if TYPE_CHECKING:
     from prefork.serve.tls_facts import Tls
+    from prefork.system.app_output import AppOutput
 
 logger = logging.getLogger("prefork.zygote")
 
@@ -100,11 +101,13 @@ def run_zygote(channel_fd: int, resume_fd: int | None) -> Errand | Standby | Non
     titles.set_title(f"prefork: zygote {boot.config.name} gen={boot.gen} importing")
     try:
         prepare_process(boot.config, inherited.log_fd)
+        inherited = inherited._replace(output=take_output(boot.config, inherited.log_fd))
         guard = ForkGuard(inherited.listener_fds.values)
         imported = import_app(boot.config, inherited.log_fd, heard.unsafe)
         guard.end()
         if imported.app is not None:
-            hazards = find_hazards(frozenset({channel_fd}), imported.watchdog)
+            own_fds = frozenset({channel_fd, *(inherited.output.list_fds() if inherited.output else ())})
+            hazards = find_hazards(own_fds, imported.watchdog)
             if hazards and boot.config.preload == "auto":
                 _start_over(channel_fd, boot, inherited, ", ".join(hazards))
             if hazards:
@@ -115,9 +118,13 @@ def run_zygote(channel_fd: int, resume_fd: int | None) -> Errand | Standby | Non
         tls = _make_tls(boot.config, inherited.tls_fd)
         inherited = inherited._replace(tls_fd=None)
     except PreforkError as error:
+        if inherited.output is not None:
+            inherited.output.settle()
         channel.send(encode(say.ImportFailed(*describe_failure(error))))
         channel.flush()
         return None
+    if inherited.output is not None:
+        inherited.output.settle()
     gc.collect()
     gc.freeze()
     gc.enable()
@@ -142,10 +149,25 @@ def prepare_process(config: Config, log_fd: int | None) -> None:
         os.chdir(config.chdir)
     except OSError as error:
         raise AppError(f"cannot enter {config.chdir}: {(error.strerror or '').lower()}") from error
-    for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):  # the sockets are ours, see sd_listen_fds(3)
-        os.environ.pop(name, None)
     os.environ.pop("PREFORK_SSL_KEYFILE_PASSWORD", None)  # no business of the app's
     os.environ.update(config.env)
+
+
+def take_output(config: Config, log_fd: int | None) -> AppOutput | None:
+    """Have what the app prints go to the log, if it shall."""
+    as_json = config.log_format == "json"
+    # In the background they are the log file already, and nobody would know who said what.
+    is_log_file = log_fd is not None and logs.is_same_file(logs.STDERR, log_fd)
+    if config.capture_output is False or not (config.capture_output or as_json or is_log_file):
+        return None
+    from prefork.system.app_output import AppOutput  # noqa: PLC0415  # only then
+
+    fd = logs.open_unwaiting(logs.STDERR) if log_fd is None else log_fd
+    if fd is None:
+        return None
+    output = AppOutput(fd, as_json=as_json, log_time=config.log_time)
+    output.take_over()
+    return output
 
 
 def _make_tls(config: Config, fd: int | None) -> Tls | None:
@@ -229,7 +251,9 @@ def _hear_boot(channel: Channel, reader: Reader[say.MasterToZygote]) -> _Heard |
                     inherited = Inherited(
                         given["listener"],
                         given["scoreboard"][0],
-                        *(given[what].get(0) for what in ("log", "access-log", "tls")),
+                        given["log"].get(0),
+                        given["access-log"].get(0),
+                        given["tls"].get(0),
                     )
                     return _Heard(message, inherited, "", heard[index + 1 :])
 
@@ -241,8 +265,11 @@ def _start_over(channel_fd: int, boot: say.Boot, inherited: Inherited, unsafe: s
     """
     import tempfile  # noqa: PLC0415 8 ms that only the unsafe pay
 
+    inherited, output = inherited._replace(output=None), inherited.output
+    if output is not None:
+        output.settle()
     with tempfile.TemporaryFile() as file:
-        file.write(encode(say.Resume(boot, *inherited, unsafe)))
+        file.write(encode(say.Resume(boot, *inherited[:-1], unsafe)))
         file.flush()
         kept = [channel_fd, file.fileno(), *inherited.all()]
         processes.replace_python(ZYGOTE_CODE, [*sys.argv[1:4], str(file.fileno())], kept)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import accepting
 import latency
+import proxied
 import reloading
 import respawn
 import resting
+import scraping
 import sharing
 import spreading
 import throughput
@@ -15,7 +17,14 @@ from case import Case
 GROUPS = {
     "http": (*throughput.CASES, *latency.CASES),
     "accept": accepting.CASES,
-    "life": (*resting.CASES, *sharing.CASES, *respawn.CASES, *reloading.CASES),
+    "life": (
+        *resting.CASES,
+        *scraping.CASES,
+        *sharing.CASES,
+        *respawn.CASES,
+        *reloading.CASES,
+        *proxied.CASES,
+    ),
     "spread": spreading.CASES,
 }
 """Word -> the cases it stands for."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -31,11 +33,10 @@ def directory(tmp_path: Path) -> Path:
 
 
 def test_a_good_app_is_named_with_its_interface(directory: Path) -> None:
-    ended = run_program("check", "good:app", "--chdir", "apps", "-n", "shop", cwd=directory)
+    ended = run_program("check", "good:app", "--chdir", "apps", "-n", "shop", "-b", ":0", cwd=directory)
     assert (ended.code, ended.stderr) == (0, "")
     assert ended.stdout == (
-        "configuration ok: shop, 127.0.0.1:8000, workers 1\n"
-        f"app ok: good:app is ASGI ({directory}/apps/good.py)\n"
+        f"configuration ok: shop, 0.0.0.0:0, workers 1\napp ok: good:app is ASGI ({directory}/apps/good.py)\n"
     )
 
 
@@ -78,3 +79,42 @@ def test_an_app_that_raises_shows_its_own_traceback_once(directory: Path) -> Non
     assert ended.stderr.count("Traceback") == 1
     assert ended.stderr.count("RuntimeError: no database") >= 1
     assert "/prefork/" not in ended.stderr
+
+
+def test_every_app_and_every_table_of_a_file_is_checked(directory: Path) -> None:
+    file = directory / "prefork.toml"
+    file.write_text(
+        'chdir = "apps"\nbind = "unix:one.sock"\n[app.one]\napp = "good:app"\n[app.two]\napp = "chatty:app"\n'
+    )
+    ended = run_program("check", cwd=directory)
+    assert (ended.code, ended.stderr) == (0, "")
+    for line in (
+        f"app ok: good:app is ASGI ({directory}/apps/good.py)",
+        f"app ok: chatty:app is WSGI ({directory}/apps/chatty.py)",
+        f"warning: one and two have one address, unix:{directory}/apps/one.sock: only one of them can run",
+    ):
+        assert line in ended.stdout.splitlines()
+
+    file.write_text(file.read_text() + "[profile.production]\nworkres = 1\n")
+    ended = run_program("check", "one", cwd=directory)
+    assert (ended.code, ended.stderr.splitlines()[0]) == (
+        78,
+        "error: prefork.toml [profile.production]: unknown option workres",
+    )
+
+
+def test_who_holds_the_address_is_a_warning_and_a_log_that_cannot_be_written_an_error(
+    directory: Path,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+        ended = run_program("check", "good:app", "--chdir", "apps", "--port", str(port), cwd=directory)
+    assert ended.code == 0
+    assert f"warning: 127.0.0.1:{port} is in use by pid {os.getpid()} (" in ended.stdout
+
+    ended = run_program("check", "good:app", "--chdir", "apps", "--access-log", "no/a.log", cwd=directory)
+    assert ended.code == 78
+    assert ended.stderr == (
+        f"error: cannot write the access log {directory}/apps/no/a.log: its directory does not exist\n"
+        "  make the directory first\n"
+    )

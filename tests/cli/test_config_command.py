@@ -10,8 +10,9 @@ import pytest
 from prefork.cli.config_command import lay_out
 from prefork.cli.main import main
 from prefork.config.model import Config
+from prefork.config.options import OPTIONS, decides_field
 
-DERIVED = {"workers_why", "config_file", "read_from"}
+DERIVED = {"config_file", "workers_why", "read_from"}
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +25,7 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_table_shows_value_and_origin(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "shop:app", "-w", "2", "-m", "22"]) == 0
     out = capsys.readouterr().out
-    rows = {line.split()[0]: tuple(line.split(None, 2)[1:]) for line in out.splitlines()}
+    rows = {line.split()[0]: tuple(line.split(None, 2)[1:]) for line in out.splitlines() if line[0] != " "}
     assert {key: rows[key] for key in ("app", "workers", "keep-alive", "umask", "timeout", "env")} == {
         "app": ("shop:app", "argument APP"),
         "workers": ("2", "flag --workers"),
@@ -33,7 +34,7 @@ def test_the_table_shows_value_and_origin(capsys: pytest.CaptureFixture[str]) ->
         "timeout": ("30s", "default"),
         "env": ("TOKEN", "prefork.toml"),
     }
-    assert len(rows) == len(set(Config.__struct_fields__) - DERIVED)
+    assert set(rows) == {option.key for option in OPTIONS if decides_field(option)} | {"env-file"}
     assert "secret" not in out
 
 
@@ -58,7 +59,7 @@ def test_json_has_every_field_with_its_unit_and_no_secret(capsys: pytest.Capture
     assert main(["config", "shop:app", "--json"]) == 0
     out = capsys.readouterr().out
     data = json.loads(out)
-    assert set(data) == set(Config.__struct_fields__) - DERIVED
+    assert set(data) == (set(Config.__struct_fields__) - DERIVED) | {"env_file"}
     assert data["keep_alive_s"] == {"value": 0.25, "origin": "prefork.toml"}
     assert data["env"] == {"value": ["TOKEN"], "origin": "prefork.toml"}
     assert "secret" not in out
@@ -81,5 +82,29 @@ def test_columns_are_aligned_and_one_long_value_moves_only_itself() -> None:
     assert lay_out([("a", "1", "x"), ("bbb", "22", "y"), ("c", "3" * 40, "z")]) == [
         "a    1                                 x",
         "bbb  22                                y",
-        f"c    {'3' * 40}  z",
+        f"c    {'3' * 40}",
+        "                                       z",
     ]
+
+
+def test_the_files_of_the_environment_are_shown_with_who_named_them(
+    directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (directory / ".env").write_text("A=1\n")
+    assert main(["config", "shop:app", "--env-file", ".env", "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["env_file"] == {"value": [f"{directory}/.env"], "origin": "flag --env-file"}
+
+
+def test_several_apps_are_shown_one_after_the_other_or_by_name(
+    directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (directory / "prefork.toml").write_text('[app.shop]\napp = "shop:app"\n[app.api]\napp = "api:app"\n')
+    assert main(["config"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("[")] == ["[app.shop]", "[app.api]"]
+    assert main(["config", "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert [data[name]["app"]["value"] for name in ("shop", "api")] == ["shop:app", "api:app"]
+    assert main(["config", "api", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["app"]["value"] == "api:app"

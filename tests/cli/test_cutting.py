@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import click
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -46,6 +47,7 @@ def test_what_is_cut_here_is_what_click_makes_of_it(words: list[str]) -> None:
         ["main:app"],
         ["run", "main:app", "--workers", "4", "-b", "127.0.0.1:0", "--bind=:80"],
         ["-w4", "shop/main.py", "--no-date-header"],
+        ["run", "shop", "--profile", "production"],
         ["main:app", "--config", "a.toml", "--worker_class=sync"],
     ],
 )
@@ -64,7 +66,10 @@ def test_the_unusual_is_left_to_click(words: list[str]) -> None:
 def ask_click(words: Sequence[str]) -> tuple[Any, dict[str, Any]]:
     """The app and the flags as `prefork run` has them."""
     program, seen = make_program(), list[dict[str, Any]]()
-    program.commands["run"].callback = lambda **parameters: seen.append(parameters)
+    run = program.get_command(click.Context(program), "run")
+    assert run is not None
+    run.callback = lambda **parameters: seen.append(parameters)
+    program.add_command(run)
     with program.make_context("prefork", list(words)) as context:
         program.invoke(context)
     (parameters,) = seen

@@ -8,10 +8,8 @@ import pytest
 
 from tests.cli.program import Ended, run_program
 
-DAEMON = (
-    "error: unknown option --daemon\n"
-    "  leave it out, and let systemd, a container or nohup keep it in the background\n"
-)
+DAEMON = "error: unknown option --daemon\n  prefork start runs it in the background\n"
+NO_VALUE = "  a switch has no value: --ws-per-message-deflate is true, --no-ws-per-message-deflate is false\n"
 MISTAKES: list[tuple[tuple[str | bytes, ...], int, str]] = [
     (("--wrokers", "4", "main:app"), 2, "error: unknown option --wrokers\n  did you mean --workers?\n"),
     (
@@ -21,8 +19,36 @@ MISTAKES: list[tuple[tuple[str | bytes, ...], int, str]] = [
     ),
     (("main:app", "--daemon"), 2, DAEMON),
     (("--xyzzy",), 2, "error: unknown option --xyzzy\n  see prefork --help\n"),
-    (("run", "main:app", "more"), 2, "error: got unexpected extra argument (more)\n  see prefork --help\n"),
-    (("main:app", "-w"), 2, "error: option '-w' requires an argument\n  see prefork --help\n"),
+    (
+        ("run", "main:app", "more"),
+        2,
+        'error: unexpected argument "more"\n  prefork serves one APP; options begin with --, see prefork --help\n',
+    ),
+    (
+        ("main:app", "--ws-per-message-deflate", "false"),
+        2,
+        f'error: unexpected argument "false"\n{NO_VALUE}',
+    ),
+    (("main:app", "-w"), 2, "error: -w needs a value\n  write -w N|max|max-1|50%\n"),
+    (("main:app", "--preload"), 2, "error: --preload needs a value\n  write --preload auto|always|never\n"),
+    (
+        ("main:app", "--access_log"),
+        2,
+        (
+            "error: --access-log needs a value\n"
+            "  --access-log - writes to standard output, --access-log PATH to a file\n"
+        ),
+    ),
+    (("main:app", "-c"), 2, "error: -c needs a value\n  write -c FILE\n"),
+    (
+        ("main:app", "--access-log-format", "json"),
+        2,
+        (
+            'error: --access-log-format "json": no atom in it: every line would be the same\n'
+            "  --log-format json makes each line an object\n"
+            "  accepted: text with %(h)s %(r)s %(s)s …\n"
+        ),
+    ),
     (
         ("main:app", "-w", "0"),
         2,

@@ -181,3 +181,66 @@ def test_an_app_object_is_refused_with_the_reason(directory: Path) -> None:
     with pytest.raises(UsageError) as refused:
         start_from_keywords(print, {})  # type: ignore[arg-type]  # the mistake under test
     assert refused.value.message == "prefork.run needs the app's name, not <built-in function print>"
+
+
+APPS = """
+[app.shop]
+app = "shop:app"
+[app.api]
+app = "api:app"
+workers = 2
+[profile.production]
+workers = 4
+"""
+
+
+def test_the_name_of_a_table_is_an_app_of_the_file(directory: Path) -> None:
+    (directory / "prefork.toml").write_text(APPS)
+    resolved = read_configuration(start_from_flags("api", {"workers": "3"}))
+    assert (resolved.table, resolved.config.app, resolved.config.name, resolved.config.workers) == (
+        "api", "api:app", "api", 3,
+    )  # fmt: skip
+    assert read_configuration(start_from_keywords("api", {"profile": "production"})).config.workers == 4
+    assert read_configuration(start_from_flags("main:app", {})).table == ""
+
+
+def test_one_of_several_apps_has_to_be_named_and_a_misspelt_one_is_told(directory: Path) -> None:
+    (directory / "prefork.toml").write_text(APPS)
+    with pytest.raises(UsageError, match=r"which app\? prefork.toml has shop, api"):
+        read_configuration(start_from_flags(None, {}))
+    with pytest.raises(UsageError, match=r"did you mean shop\?"):
+        read_configuration(start_from_flags("shpo", {}))
+    (directory / "prefork.toml").write_text('[app.shop]\napp = "shop:app"\n')
+    assert read_configuration(start_from_flags(None, {})).config.name == "shop"
+
+
+def test_a_reload_reads_the_same_table_and_the_same_profile(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFORK_PROFILE", "production")
+    (directory / "prefork.toml").write_text(
+        '[app.shop]\napp = "shop:app"\n[profile.production]\nworkers = 2\n'
+    )
+    start = start_from_flags(None, {})
+    reread = make_reread(start.narrow(read_configuration(start).table))
+    (directory / "prefork.toml").write_text(APPS)
+    assert (reread().name, reread().workers) == ("shop", 4)
+
+    (directory / "prefork.toml").write_text(APPS.replace("app.shop", "app.other"))
+    with pytest.raises(ConfigError, match=r"there is no \[app.shop\] any more"):
+        reread()
+
+
+def test_a_log_that_we_chose_is_rotated_unless_said_otherwise(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(directory))
+
+    def read_size(**flags: str) -> int:
+        start = start_from_flags("main:app", {key.replace("_", "-"): value for key, value in flags.items()})
+        return read_configuration(start.in_background()).config.log_max_size_bytes
+
+    assert read_size() == 100 << 20
+    assert read_size(log_max_size="1G") == 1 << 30
+    assert read_size(log_max_size="0") == 0
+    assert read_size(log_file="mine.log") == 0  # whoever says where may have a logrotate for it

@@ -23,7 +23,7 @@ class FakeMaster(types.ModuleType):
         self.reread: Callable[[], Config] | None = None
         self.code = 0
 
-    def run_master(self, config: Config, reread: Callable[[], Config], head_start: object = None) -> int:
+    def run_master(self, config: Config, reread: Callable[[], Config], *_: object) -> int:
         self.config, self.reread = config, reread
         return self.code
 

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prefork.config.addresses import Address, parse_address, parse_addresses, parse_host
+from prefork.config.addresses import (
+    Address,
+    parse_address,
+    parse_addresses,
+    parse_admin_addresses,
+    parse_host,
+)
 from prefork.config.values import RefusedValueError
 
 SPELLINGS = {
@@ -28,6 +34,7 @@ SPELLINGS = {
     "unix:shop.sock": Address("unix", path="shop.sock"),
     "fd://3": Address("fd", fd=3),
     "fd://0": Address("fd", fd=0),
+    "fd://3=web": Address("fd", fd=3, label="web"),
 }
 
 
@@ -65,6 +72,8 @@ REFUSALS = {
     "fd://": "not a whole number",
     "fd://-1": "below 0",
     "fd://x": "not a whole number",
+    "fd://=web": "not a whole number",
+    "fd://3=a b": "not a name for a socket",
     "localhost\n:80": "not an address",
     "\udcff:80": "not an address",
 }
@@ -94,6 +103,18 @@ def test_a_list_is_a_list_or_a_text_with_commas(written: object, addresses: list
 def test_a_list_without_addresses_is_refused(written: object) -> None:
     with pytest.raises(RefusedValueError):
         parse_addresses(written)
+
+
+@pytest.mark.parametrize("written", [False, "off", "None"])
+def test_there_need_not_be_an_admin_address(written: object) -> None:
+    assert parse_admin_addresses(written) == ()
+
+
+def test_admin_addresses_are_written_like_any_other() -> None:
+    written = [":9000", "unix:admin.sock"]
+    assert parse_admin_addresses(written) == parse_addresses(written)
+    with pytest.raises(RefusedValueError):
+        parse_admin_addresses(True)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,11 @@ def test_a_document_is_its_top_table() -> None:
         (b"a = 1\nworkers = max\n", "prefork.toml, line 2, column 11: invalid value", ("workers = max",)),
         (b'name = "x', "prefork.toml, line 1, column 10: expected '\"'", ('name = "x',)),
         (b"a = 1\n\xff = 2\n", "prefork.toml, line 2: not UTF-8", ("TOML files are UTF-8",)),
+        (
+            b'app = "x"\n[app.shop]\n',
+            "prefork.toml, line 2, column 10: cannot overwrite a value",
+            ("[app.shop]", "app = … at the top is one app; of several, each has its own in [app.NAME]"),
+        ),
         (b"a = " + b"[" * 100_000, "prefork.toml: nested too deeply", ()),
     ],
 )

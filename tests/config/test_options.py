@@ -17,7 +17,7 @@ from prefork.config.options import (
     list_names,
 )
 
-DERIVED = {"workers_why", "config_file", "read_from"}
+DERIVED = {"config_file", "workers_why", "read_from"}
 """Told along with other fields, never set."""
 
 

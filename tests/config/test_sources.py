@@ -27,6 +27,10 @@ from prefork.errors import ConfigError, PreforkError, UsageError
         (read_flags({"timeout-keep-alive": "5"}), {"keep-alive": Given(5.0, "flag --timeout-keep-alive")}),
         (read_flags({"kill-timeout": "1600"}), {"graceful-timeout": Given(1.6, "flag --kill-timeout")}),
         (read_flags({"worker-class": "gthread"}), {"interface": Given("wsgi", "flag --worker-class")}),
+        (read_flags({"capture-output": True}), {"capture-output": Given(True, "flag --capture-output")}),
+        (read_flags({"time": True}), {"log-time": Given("local", "flag --time")}),
+        (read_flags({"log-max-size": "100M"}), {"log-max-size": Given(100 << 20, "flag --log-max-size")}),
+        (read_flags({"slow": "0"}), {"slow": Given(0.0, "flag --slow")}),
         (read_flags({"server-header": False}), {"server-header": Given(False, "flag --server-header")}),
         (read_app("main:app"), {"app": Given("main:app", "argument APP")}),
         (read_keywords({"keep_alive": 5}), {"keep-alive": Given(5.0, "prefork.run")}),
@@ -108,16 +112,10 @@ REFUSALS: list[tuple[Callable[[], Layer], type[PreforkError], str, str]] = [
         "keep-alive and keep_alive are the same key",
     ),
     (
-        lambda: read_file({"app": {"shop": {"workers": 2}}}),
+        lambda: read_file({"apps": {"shop": {"workers": 2}}}),
         ConfigError,
-        "prefork.toml: no table [app] here",
-        "one service per file: its keys stand at the top, before [env]",
-    ),
-    (
-        lambda: read_file({"profile": {"production": {}}}),
-        ConfigError,
-        "prefork.toml: no table [profile] here",
-        "one service per file: its keys stand at the top, before [env]",
+        "prefork.toml: no table [apps] here",
+        "the tables are [app.NAME], [profile.NAME] and [app.NAME.profile.NAME], each with keys and an env",
     ),
     (
         lambda: read_flags({"workers": "2", "instances": "4"}),
@@ -203,6 +201,14 @@ def test_variables_that_are_not_ours_to_read_are_passed_over() -> None:
         (
             {"LISTEN_PID": "77", "LISTEN_FDS": "2", "PORT": "5000"},
             {"bind": Given((Address("fd", fd=3), Address("fd", fd=4)), "env LISTEN_FDS")},
+        ),
+        (
+            {"LISTEN_PID": "77", "LISTEN_FDS": "2", "LISTEN_FDNAMES": "web:not clean"},
+            {"bind": Given((Address("fd", fd=3, label="web"), Address("fd", fd=4)), "env LISTEN_FDS")},
+        ),
+        (
+            {"LISTEN_PID": "77", "LISTEN_FDS": "1", "LISTEN_FDNAMES": "one:too many"},
+            {"bind": Given((Address("fd", fd=3),), "env LISTEN_FDS")},
         ),
         ({"LISTEN_PID": "77", "LISTEN_FDS": "0"}, {}),
         ({"LISTEN_PID": "78", "LISTEN_FDS": "2", "PORT": "5000"}, {"port": Given(5000, "env PORT")}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from collections.abc import Callable
 
@@ -199,3 +200,17 @@ def test_a_quoted_value_is_one_printable_line_of_bounded_length(value: object) -
 )
 def test_a_share_is_a_number_or_a_part_rounded_up(share: str, whole: int, count: int) -> None:
     assert resolve_share(share, whole) == count
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (True, "true"),
+        (["a", 1, False], '["a", 1, false]'),
+        ({"A": [1.5]}, "{ A = [1.5] }"),
+        (dt.date(1979, 5, 27), "1979-05-27"),
+        ("line\nbreak", '"line\\nbreak"'),
+    ],
+)
+def test_a_refused_value_is_shown_as_its_file_has_it(value: object, shown: str) -> None:
+    assert quote(value) == shown

@@ -47,12 +47,12 @@ class Fleet:
         for serial in range(workers):
             self.add(serial, serial)
 
-    def add(self, serial: int, slot: int, *, gen: int = 1, newest: int = 1, most: int = WAITING_MAX) -> None:
+    def add(self, serial: int, slot: int, *, gen: int = 1, newest: int = 1, sticky: bool = False) -> None:
         self.queues[serial] = deque()
         self.received[serial] = deque()
         self.owned[serial] = []
         self.rows[serial] = Reading(self.now, 0, 0, 0)
-        self.seating.seat(Seat(serial, slot, gen, newest, round_robin, limit=self.limit, most=most))
+        self.seating.seat(Seat(serial, slot, gen, newest, round_robin, limit=self.limit, is_sticky=sticky))
 
     def look(self) -> None:
         self.seating.look(self.rows, self.now)
@@ -267,20 +267,23 @@ class AnyOrder(RuleBasedStateMachine):
     def a_worker_acknowledges(self, data: st.DataObject) -> None:
         self.fleet.acknowledge(self.pick(data, [s for s, words in self.fleet.received.items() if words]))
 
-    @rule()
-    def the_late_are_passed_over(self) -> None:
+    @rule(is_running=st.booleans())
+    def the_late_are_passed_over(self, *, is_running: bool) -> None:
         for seat in self.fleet.seating.find_late(self.fleet.now):
-            self.fleet.take_back(seat.serial)
+            if is_running:
+                self.fleet.seating.bear_with(seat, self.fleet.now)
+            if seat.is_late(self.fleet.now):
+                self.fleet.take_back(seat.serial)
 
     @precondition(lambda self: self.fleet.rows)
     @rule(data=st.data())
     def a_worker_dies(self, data: st.DataObject) -> None:
         self.fleet.die(self.pick(data, list(self.fleet.rows)))
 
-    @rule(slot=st.integers(0, 3), gen=st.integers(1, 3), most=st.sampled_from([WAITING_MAX, TOTAL_MAX]))
-    def a_worker_is_forked(self, slot: int, gen: int, most: int) -> None:
+    @rule(slot=st.integers(0, 3), gen=st.integers(1, 3), sticky=st.booleans())
+    def a_worker_is_forked(self, slot: int, gen: int, *, sticky: bool) -> None:
         self.last += 1
-        self.fleet.add(self.last, slot, gen=gen, newest=min(gen, 2), most=most)
+        self.fleet.add(self.last, slot, gen=gen, newest=min(gen, 2), sticky=sticky)
 
     @invariant()
     def every_connection_is_in_one_place(self) -> None:

@@ -132,7 +132,7 @@ def test_sigkill_from_outside_proves_nothing_about_the_app() -> None:
 
 
 def test_a_stuck_worker_is_dumped_then_killed_and_its_slot_filled_at_once() -> None:
-    world = make_world(workers=2, timeout_s=30)
+    world = make_world(workers=2, timeout_s=30, slow_s=0)
     world.stuck.add(1)
     assert world.pass_time(29.5) == []
     actions = world.pass_time(1)
@@ -144,7 +144,7 @@ def test_a_stuck_worker_is_dumped_then_killed_and_its_slot_filled_at_once() -> N
 
 
 def test_a_worker_that_beats_late_but_in_time_is_left_alone() -> None:
-    world = make_world(workers=1, timeout_s=30)
+    world = make_world(workers=1, timeout_s=30, slow_s=0)
     world.stuck.add(1)
     world.pass_time(29)
     world.ticks[1] = world.now

@@ -22,6 +22,7 @@ POLICIES = st.builds(
     timeout_s=st.just(10.0),
     boot_timeout_s=st.just(5.0),
     graceful_timeout_s=st.just(8.0),
+    slow_s=st.sampled_from([0.0, 1.0]),
     settle_s=st.sampled_from([0.0, 1.0, 7.0]),
     surge=st.integers(0, 3),
     surge_percent=st.sampled_from([0, 50]),

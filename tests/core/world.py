@@ -176,12 +176,16 @@ class World:
                 self.told_to_go.add(serial)
             case do.DumpStacks(serial):
                 self.must_be_alive(serial)
-                said = [r for r in self.reports if r.event == "worker condemned" and r.fields["why"]]
-                assert said, "a kill without a line that says why"
                 self.dumped.add(serial)
+            case do.TellStall(serial):
+                self.must_be_alive(serial)
+                assert serial in self.dumped, "a stall is told without a stack dump"
+                self.dumped.discard(serial)  # a kill needs another
             case do.KillWorker(serial):
                 self.must_be_alive(serial)
                 assert serial in self.dumped, "a kill without a stack dump"
+                said = [r for r in self.reports if r.event == "worker condemned" and r.fields["why"]]
+                assert said, "a kill without a line that says why"
                 self.killed.add(serial)
             case do.ForgetWorker(serial):
                 assert serial not in self.alive, "a living worker is forgotten"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import resource
 import signal
-import statistics
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from typing import NamedTuple
 
 import psutil
 import pytest
@@ -19,11 +21,19 @@ from tests.integration.load import Load
 from tests.integration.running import Running, wait_until
 
 EVEN = 1.15
-"""The busiest worker's connections, as a share of the mean."""
+"""The busiest worker's connections, as a share of the mean; one connection more than the mean is even in any case.
+
+Of 64 over 16 workers, 15 % would be exactly 4 each, and no gate can promise that: it steps aside for a lighter worker,
+and takes the connection if that one does not come within 8 ms. With other tests on the same two cores there is always
+one of 16 that waits longer than that for a processor, and no client shall wait for it.
+"""
 ROUNDS = 4
 """A machine that stands still for longer than the gate is patient makes a round uneven: one of so many has to be even.
 Without the gate, none is."""
 CLIENTS_MOST = 6000
+ASKING = 12
+P99_S = 0.05
+"""Within this, 99 of 100 clients are answered while a worker is stuck."""
 
 
 @pytest.fixture(autouse=True)
@@ -75,46 +85,78 @@ def test_connections_are_spread_evenly_however_they_come(start: Start, workers: 
     running = start("whose:app", "--workers", str(workers), "--loop", loop)
     for bursts, one_by_one in (([64], False), ([400], True), ([50] * 20, False)):
         shares = []
+        mean = sum(bursts) / workers
+        even = max(EVEN, (mean + 1) / mean)
         for _ in range(ROUNDS):
             found = open_round(running, bursts, one_by_one=one_by_one)
             assert found.total() == sum(bursts)
-            shares.append(max(found.values()) / (sum(bursts) / workers))
-            if shares[-1] <= EVEN:
+            shares.append(max(found.values()) / mean)
+            if shares[-1] <= even:
                 break
-        assert min(shares) <= EVEN, (bursts[0], one_by_one, shares, found)
+        assert min(shares) <= even, (bursts[0], one_by_one, shares, found)
 
 
 @pytest.mark.parametrize("trouble", ["blocked", "stopped"])
+@pytest.mark.parametrize("balance", ["shared", "round-robin", "least-connections"])
 def test_a_worker_in_trouble_gets_no_connection_and_the_others_answer_at_once(
-    start: Start, trouble: str
+    start: Start, balance: str, trouble: str
 ) -> None:
-    running = start("whose:app", "--workers", "4")
+    running = start("whose:app", "--workers", "4", "--balance", balance)
+    slowest = []
+    for _ in range(3):  # what a busy machine takes away for a moment is not ours to judge
+        pid, answers = ask_beside_trouble(running, trouble)
+        # The first ones may reach it before it is in trouble.
+        later = {answer.pid for answer in answers[2 * ASKING :]}
+        assert len(later - {pid}) == len(later) == 3
+        took_s = sorted(answer.took_s for answer in answers)
+        assert took_s[-1] < 1.0, "nobody waits for the one in trouble"
+        slowest.append(took_s[len(took_s) * 99 // 100])
+        if slowest[-1] < P99_S:
+            return
+    _, answers = ask_beside_trouble(running, "none")
+    calm_s = sorted(answer.took_s for answer in answers)[len(answers) * 99 // 100]
+    assert min(slowest) < 1.5 * calm_s, (slowest, "on this machine, without any trouble", calm_s)
+
+
+class Answer(NamedTuple):
+    pid: int
+    took_s: float
+
+
+def ask_beside_trouble(running: Running, trouble: str) -> tuple[int, list[Answer]]:
+    """Who it is that is in trouble, for 2 s, and what clients with a connection every 20 ms saw meanwhile.
+
+    They are so many that if each has to wait only once, it is more than one in a hundred.
+    """
+    answers: list[Answer] = []
     with ExitStack() as opened:
-        open_held(
-            running, opened, 12, one_by_one=True
-        )  # whoever is in trouble now will soon have fewer than the others
+        # Whoever is in trouble now will soon have fewer than the others.
+        open_held(running, opened, 12, one_by_one=True)
         victim = opened.enter_context(Connection(running.address))
         pid = int(victim.request("/").body.split()[1])
-        began = time.monotonic()
+        end = time.monotonic() + 1.8
+
+        def ask() -> None:
+            with ExitStack() as mine:
+                while (asked := time.monotonic()) < end:
+                    connection = mine.enter_context(Connection(running.address))
+                    said = connection.request("/hold?s=0.002").body.split()
+                    answers.append(Answer(int(said[1]), time.monotonic() - asked))
+                    threading.Event().wait(0.02)
+
         if trouble == "blocked":
             victim.send(b"GET /block?s=2 HTTP/1.1\r\nHost: test\r\n\r\n")
-        else:
+        elif trouble == "stopped":
             psutil.Process(pid).suspend()
-        answers, took_s = [], []
-        while time.monotonic() - began < 1.8:
-            asked = time.monotonic()
-            connection = opened.enter_context(Connection(running.address))
-            answers.append(int(connection.request("/hold?s=0.002").body.split()[1]))
-            took_s.append(time.monotonic() - asked)
-        if trouble == "stopped":
+        try:
+            with ThreadPoolExecutor(ASKING) as clients:
+                for client in [clients.submit(ask) for _ in range(ASKING)]:
+                    client.result()
+        finally:
             psutil.Process(pid).resume()
-        else:
-            assert int(victim.read_response().body.split()[1]) == pid
-    # The first ones may reach it before it is in trouble.
-    assert pid not in answers[3:], answers
-    assert len(set(answers)) == 3
-    assert statistics.median(took_s) < 0.05, sorted(took_s)
-    assert max(took_s) < 1.0, "nobody waits for the one in trouble"
+        said = victim.read_response() if trouble == "blocked" else victim.request("/")
+        assert int(said.body.split()[1]) == pid
+    return pid, answers
 
 
 @pytest.mark.timeout(120)
@@ -156,7 +198,8 @@ def test_thousands_of_idle_connections_cost_little_and_keep_nobody_waiting(start
     with ExitStack() as opened:
         open_held(running, opened, 100, one_by_one=True)
         before = sum(worker.memory_info().rss for worker in running.workers)
-        open_held(running, opened, 4900, one_by_one=True)
+        for _ in range(49):
+            open_held(running, opened, 100, one_by_one=False)
         grown = sum(worker.memory_info().rss for worker in running.workers) - before
         asked = time.monotonic()
         with Connection(running.address) as newcomer:

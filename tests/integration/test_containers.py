@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.integration.conftest import Start
-from tests.integration.running import Running, is_alive, read_title, wait_until
+from tests.integration.http_client import get
+from tests.integration.running import Running, copy_apps, is_alive, read_title, wait_until
+from tests.integration.test_privileges import WAY, open_folder
+
+__all__ = ["open_folder"]  # a fixture
+
+CLOSE_EVERYTHING = (
+    "set -e; mount --make-rprivate /; mount -o remount,bind,ro /; "
+    "for place in /dev/shm /run /var/tmp; do mount -t tmpfs -o ro none $place; done; "
+    'test ! -w /; exec "$@"'
+)
 
 
 def can_unshare() -> bool:
@@ -48,6 +61,53 @@ def test_orphans_of_the_app_are_reaped(start: Start) -> None:
     wait_until(lambda: running.find_zombies() == [] and count_sleeps(running) == 0, "the orphans' end")
 
     assert len(running.wait_workers(2)) == 2
+
+
+@pytest.mark.skipif(
+    WAY is None or not can_unshare(), reason="needs root, unshare(1) and a Python for everybody"
+)
+def test_as_pid_1_it_serves_without_root_a_home_a_name_or_a_place_to_write(
+    open_folder: Path, start: Start
+) -> None:
+    """What a cluster makes of an image: any uid, a read-only root, no capability, standard output for the log."""
+    uid = 54_321
+    confine = (
+        *(WAY or ()),
+        *("unshare", "-pfm", "--mount-proc", "sh", "-c", CLOSE_EVERYTHING, "sh"),
+        *("setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"),
+        *("--bounding-set=-all", "--inh-caps=-all", "--no-new-privs", "env", "-u", "HOME", "-u", "USER"),
+    )
+    copy_apps(open_folder)
+    # It cannot write to its folder either: its log and its output are descriptors that it was given.
+    running = start(
+        *("pids:app", "--workers", "2", "--access-log", "-", "--log-format", "json", "--max-requests", "5"),
+        folder=open_folder,
+        prefix=confine,
+        bind=None,
+        wait=False,
+        env={"PORT": "0"},
+    )
+
+    def find(event: str) -> list[dict[str, Any]]:
+        lines = [json.loads(line) for line in running.log.splitlines() if line.startswith("{")]
+        return [line for line in lines if line["event"] == event]
+
+    wait_until(lambda: find("serving"), "serving", 20)
+    (listening,) = find("listening")
+    assert listening["pid"] == 1
+    address = ("127.0.0.1", int(listening["address"].rpartition(":")[2]))
+
+    assert get(address).json()["uids"] == [uid] * 3
+    for _ in range(12):
+        assert get(address).status == 200
+    wait_until(lambda: running.output.count("200") >= 13, "the access log")
+    wait_until(lambda: len(find("worker ready")) >= 3, "a recycled worker")
+    (master,) = running.find_role("master")
+    master.send_signal(signal.SIGHUP)
+    wait_until(lambda: find("reloaded"), "a reload")
+    master.send_signal(signal.SIGTERM)
+    assert running.wait_exit() == 0
+    assert [line for line in running.log.splitlines() if '"WARNING"' in line or '"ERROR"' in line] == []
 
 
 def count_sleeps(running: Running) -> int:

@@ -21,6 +21,7 @@ from tests.integration.load import Load, MixedLoad
 from tests.integration.running import Running, wait_until
 
 EVEN = 1.05
+"""Of 64 connections to 4 or 16 workers that is exact: the master gives them, so nobody is quicker to take one."""
 AT_ONCE = ("--settle", "0")
 STRATEGIES = ("round-robin", "least-connections", "ip-hash")
 every_strategy = pytest.mark.parametrize("balance", STRATEGIES)
@@ -134,20 +135,6 @@ def test_a_stopped_workers_connections_are_answered_by_others_and_never_twice(st
     assert running.find_records("worker condemned") == []
 
 
-def test_a_blocked_worker_gets_nothing_new_and_the_others_answer(start: Start) -> None:
-    running = start("handed:app", "--workers", "4", "--balance", "round-robin")
-    with Connection(running.address) as blocked:
-        slot = blocked.request().body.decode()
-        blocked.send(b"GET /block?3 HTTP/1.1\r\nHost: test\r\n\r\n")
-        end = time.monotonic() + 2
-        while time.monotonic() < end:
-            began = time.monotonic()
-            assert ask(running.address) != slot
-            assert time.monotonic() - began < 1, "nobody waits for the blocked one"
-        assert blocked.read_response().status == 200
-    wait_until(lambda: ask(running.address) == slot, "an answer of the one that was blocked")
-
-
 def test_a_worker_that_never_acknowledges_is_replaced_and_its_connections_answered(start: Start) -> None:
     running = start("handed:app", "--workers", "2", "--balance", "round-robin", env={"HANDED": "mute"})
     with ExitStack() as opened:
@@ -226,7 +213,9 @@ def test_listeners_come_and_go_by_a_reload_and_whoever_connected_is_answered(
         write(paths[0], paths[2])
         running.signal(signal.SIGHUP)
         running.wait_for_record("reloaded")
-        assert {ask(paths[2]) for _ in range(4)} == {"0", "1"}
+        # The load's connections take turns with ours, so that it may be the same worker's turn for several of ours.
+        for slot in ("0", "1"):
+            wait_until(lambda: ask(paths[2]) == slot, "an answer of each worker")  # noqa: B023 at once
         wait_until(lambda: not Path(paths[1]).exists(), "the end of the listener that was left")
     assert load.report.lost == 0, load.report
 
@@ -416,8 +405,10 @@ def test_nothing_leaks(start: Start, balance: str) -> None:
     before = [count_fds(process) for process in processes]
     for _ in range(200):
         ask(running.address)
+    # No more than: what was counted before may include the last of those four on its way out.
     wait_until(
-        lambda: [count_fds(process) for process in processes] == before, "as many descriptors as before"
+        lambda: all(count_fds(process) <= count for process, count in zip(processes, before, strict=True)),
+        "no more descriptors than before",
     )
     cpu = sum(running.master.cpu_times()[:2])
     threading.Event().wait(1.0)

@@ -112,26 +112,43 @@ def test_when_its_process_dies_workers_take_turns_and_a_reload_brings_it_back(st
     running.wait_for_record("strategy lost, taking turns")
     assert Counter(ask(running) for _ in range(10)) == {"0": 5, "1": 5}
     running.signal(signal.SIGHUP)
-    running.wait_for_record("strategy loaded", count=2)
+    running.wait_for_record("reloaded")
     assert {ask(running) for _ in range(10)} == {"1"}
 
 
-def test_a_reload_brings_its_new_code_and_keeps_the_old_if_that_is_broken(
-    start: Start, tmp_path: Path
-) -> None:
+def test_a_reload_brings_its_new_code_and_is_refused_if_that_is_broken(start: Start, tmp_path: Path) -> None:
     running = start("handed:app", "--workers", "2", "--balance", "choosers:highest_slot", "--settle", "0")
     running.wait_for_record("strategy loaded")
     code = tmp_path / "choosers.py"
     code.write_text("def highest_slot(candidates, address):\n    return candidates[0]\n")
     running.signal(signal.SIGHUP)
-    running.wait_for_record("strategy loaded", count=2)
     running.wait_for_record("reloaded")
     assert {ask(running) for _ in range(10)} == {"0"}
+    pids = {worker.pid for worker in running.ready_workers}
     code.write_text("nothing of that name\n")
     running.signal(signal.SIGHUP)
-    running.wait_for_record("strategy not loaded, the old one stays")
-    running.wait_for_record("reloaded", count=2)
+    why = "choosers could not be imported: SyntaxError: invalid syntax (choosers.py, line 1)"
+    running.wait_for_record(f"reload refused: --balance choosers:highest_slot: {why}")
     assert {ask(running) for _ in range(10)} == {"0"}
+    assert {worker.pid for worker in running.ready_workers} == pids
+    code.write_text("def highest_slot(candidates, address):\n    return candidates[1]\n")
+    running.signal(signal.SIGHUP)
+    running.wait_for_record("reloaded", count=2)
+    assert {ask(running) for _ in range(10)} == {"1"}
+    assert len(running.find_role("chooser")) == 1
+
+
+def test_a_reload_that_fails_later_keeps_the_strategy_that_was_there(start: Start, tmp_path: Path) -> None:
+    running = start("handed:app", "--workers", "2", "--balance", "choosers:highest_slot", "--settle", "0")
+    running.wait_for_record("strategy loaded")
+    (tmp_path / "choosers.py").write_text(
+        "def highest_slot(candidates, address):\n    return candidates[0]\n"
+    )
+    (tmp_path / "handed.py").write_text("broken\n")
+    running.signal(signal.SIGHUP)
+    running.wait_for_record("reload failed")
+    assert {ask(running) for _ in range(10)} == {"1"}
+    wait_until(lambda: len(running.find_role("chooser")) == 1, "the end of the one that is not needed")
 
 
 def test_reloads_under_load_lose_nothing(start: Start) -> None:

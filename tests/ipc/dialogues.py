@@ -11,7 +11,9 @@ from prefork.config.model import Config
 from prefork.ipc import messages as say
 from prefork.ipc.codec import (
     Reader,
+    read_from_admin,
     read_from_chooser,
+    read_from_master_as_admin,
     read_from_master_as_chooser,
     read_from_master_as_watcher,
     read_from_master_as_worker,
@@ -140,6 +142,30 @@ DIALOGUES = [
             say.StrategyRefused(NASTY, (NASTY,), NASTY),
             say.Chosen(7, (12, None, 4), NASTY),
         ],
+    ),
+    Dialogue(
+        "master to admin process",
+        read_from_master_as_admin,
+        say.MasterToAdmin,
+        [
+            say.GiveAdminListener(),
+            say.ServeAdmin(
+                name="shop",
+                metrics_dir="/dev/shm/prefork-metrics-1",
+                is_metrics_dir_ours=True,
+                chdir="/srv/shop",
+                log_format="json",
+                user="nobody",
+                group=None,
+            ),
+            say.Standing(msgspec.Raw(b'{"name":"shop"}')),
+        ],
+    ),
+    Dialogue(
+        "admin process to master",
+        read_from_admin,
+        say.AdminToMaster,
+        [say.AskStanding(), say.AdminLives(), say.AdminNote("left out", NASTY)],
     ),
     Dialogue(
         "worker to master",

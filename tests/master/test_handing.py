@@ -13,7 +13,7 @@ import pytest
 
 from prefork.config.addresses import parse_address
 from prefork.core import events as on
-from prefork.core.handoff import DEAF_S, PATIENCE_S, STALE_S
+from prefork.core.handoff import DEAF_S, PATIENCE_MOST_S, PATIENCE_S, STALE_S
 from prefork.core.states import WorkerState
 from prefork.master.choosing import Choosing
 from prefork.master.handing import ACCEPTS, Handing
@@ -37,8 +37,15 @@ class Office:
         self.states: dict[int, WorkerState] = {}
         self.inlets: dict[int, Inlet] = {}
         self.choosing = Choosing(self.selector, lambda: self.now)
+        self.running: set[int] = set()
+        """Serials of those who wait for a processor."""
         self.handing = Handing(
-            self.selector, self.scoreboard, self.states.get, self.choosing, lambda: self.now
+            self.selector,
+            self.scoreboard,
+            self.states.get,
+            self.choosing,
+            is_running=lambda serial: serial in self.running,
+            now=lambda: self.now,
         )
         self.listener: Listener = bind_listener(parse_address("127.0.0.1:0"), backlog=256, socket_mode=0o600)
         self.handing.listen({1: self.listener})
@@ -228,6 +235,33 @@ def test_what_a_stopped_worker_has_not_received_goes_to_the_others_and_not_to_it
     office.connect(3)
     office.turn()
     assert [office.take(serial) for serial in range(3)] == [1, 1, 1], "and is back"
+
+
+def test_a_worker_that_waits_for_a_processor_is_given_longer_but_not_for_ever(office: Office) -> None:
+    office.running.add(0)
+    office.connect(6)
+    office.turn()
+    assert [office.take(serial) for serial in (1, 2)] == [2, 2]
+    office.turn()
+    for _ in range(9):
+        office.connect(1)
+        office.turn(PATIENCE_S)
+        office.take(1), office.take(2)
+        office.turn()
+    assert [len(seat.batches) for seat in office.handing._seating.seats.values()] == [4, 0, 0], (
+        "its turns, too"
+    )
+    office.turn(PATIENCE_S + 0.001)
+    assert sum(office.take(serial) for serial in (1, 2)) == 5
+    assert office.take(0) == 0
+
+
+def test_a_worker_that_clients_are_to_stay_with_is_given_longer(office: Office) -> None:
+    office.fork(7, 7)
+    office.balance = "ip-hash"
+    office.fork(6, 6)
+    seats = office.handing._seating.seats
+    assert (seats[7].patience_s, seats[6].patience_s) == (PATIENCE_S, PATIENCE_MOST_S)
 
 
 def test_a_worker_that_has_received_and_is_stopped_keeps_what_it_has(office: Office) -> None:

@@ -16,7 +16,8 @@ from prefork.core import events as on
 from prefork.ipc import messages as say
 from prefork.ipc.codec import encode
 from prefork.master import watching
-from prefork.master.watching import STEADY_S, Watching
+from prefork.master.keeping import STEADY_S
+from prefork.master.watching import Watching
 from prefork.system import clock
 from prefork.system.channel import open_pair
 from prefork.system.spawning import Spawned

@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import logging
 import socket
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -334,6 +335,23 @@ def test_a_client_that_half_closes_is_answered(loop: str) -> None:
         client.sock.shutdown(socket.SHUT_WR)
         assert client.read_response().body == b"all the same"
         assert client.is_closed()
+
+
+def test_waits_that_were_given_up_leave_nothing_behind(loop: str) -> None:
+    left: list[int] = []
+
+    async def app(scope: Scope, receive: Any, send: Any) -> None:
+        await receive()
+        for _ in range(3):
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(receive(), 0.001)
+        left.append(len(receive.__self__._waiters))  # nothing else shows it
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    with serving(app, loop=loop) as served:
+        assert served.ask(GET).status == 204
+    assert left == [0]
 
 
 def test_receive_after_the_response_is_a_disconnect(loop: str) -> None:

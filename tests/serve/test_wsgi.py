@@ -483,6 +483,52 @@ def test_a_client_that_goes_away_frees_the_app(interface: str, loop: str) -> Non
         assert served.ask(GET.replace(b"/ ", b"/short ")).body == b"short"
 
 
+def test_an_app_that_has_nothing_to_say_yet_holds_nobody_up(interface: str, loop: str) -> None:
+    asked = threading.Event()
+
+    def silent() -> Iterator[bytes]:
+        while not asked.is_set():
+            yield b""
+        yield b"at last"
+
+    def app(environ: Environ, start_response: Any) -> Any:
+        start_response("200 OK", TEXT)
+        return silent()
+
+    with serving(app, interface, loop) as served:
+        client = served.connect()
+        client.send(GET)
+        wait_until(lambda: served.call(lambda: served.service.counters.in_flight) == 1)
+        asked.set()
+        assert client.read_response().body == b"at last"
+
+
+def test_early_hints_come_before_the_response_and_never_after_it(interface: str, loop: str) -> None:
+    kept: list[Any] = []
+
+    def app(environ: Environ, start_response: Any) -> list[bytes]:
+        for hints in kept:
+            hints([("Link", "</other>; rel=preload")])
+        kept.append(environ["wsgi.early_hints"])
+        kept[-1]([("Link", "</a.css>; rel=preload"), ("X-Why", "it is needed")])
+        kept[-1]([])
+        with pytest.raises(ValueError, match="CR, LF or NUL"):
+            kept[-1]([("Link", "a\r\nSet-Cookie: b")])
+        start_response("200 OK", TEXT)
+        return [b"x"]
+
+    with serving(app, interface, loop) as served:
+        client = served.connect()
+        hint = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nX-Why: it is needed\r\n\r\n"
+        for _ in range(2):
+            client.send(GET)
+            assert client.read_until(b"\r\n\r\n") == hint
+            assert client.read_response().body == b"x"
+        old = served.connect()
+        old.send(GET.replace(b"HTTP/1.1", b"HTTP/1.0"))
+        assert old.read_response().body == b"x"
+
+
 def test_a_client_that_takes_nothing_frees_the_lane(
     interface: str, loop: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -103,6 +103,13 @@ def test_port_0_is_a_free_one_and_the_name_tells_which(bind: Bind, kind: str, ho
     greet(listener)
 
 
+def test_a_closed_listener_still_has_its_name(bind: Bind) -> None:
+    listener = bind(Address("tcp4", host="127.0.0.1"))
+    name = listener.name()
+    listener.close()
+    assert listener.name() == name
+
+
 def test_a_listener_does_not_block_and_closes_on_exec(bind: Bind, path: Path) -> None:
     for address in (Address("tcp4", host="127.0.0.1"), at(path)):
         listener = bind(address)

@@ -143,6 +143,31 @@ def test_a_json_line_holds_the_traceback_and_what_json_does_not_know() -> None:
     assert json.loads(JsonFormatter().format(make_record(path=Path("/run"))))["path"] == "/run"
 
 
+def test_a_record_too_long_for_a_pipe_is_shortened_where_it_is_longest_and_stays_a_record() -> None:
+    record = make_record("worker killed", slot=1, why="x", detail="first\n" + "é\n" * 9000 + "last")
+    line = JsonFormatter().format_within(record, 4095)
+    assert 3900 < len(line.encode()) <= 4095
+    said = json.loads(line)
+    assert (said["event"], said["slot"], said["detail"][0], said["detail"][-5:]) == (
+        "worker killed", 1, "…", "\nlast"
+    )  # fmt: skip
+    line = JsonFormatter().format_within(make_record("\x00" * 9000), 4095)
+    assert len(line.encode()) <= 4095
+    assert json.loads(line)["event"].endswith("\x00…")
+
+
+@pytest.mark.parametrize(
+    ("log_time", "stamp"),
+    [("local", "[2026-01-02 04:04:05 +0100] "), ("utc", "[2026-01-02 03:04:05 +0000] "), ("none", "")],
+)
+def test_a_text_line_is_stamped_in_local_time_in_utc_or_not_at_all(
+    monkeypatch: pytest.MonkeyPatch, log_time: str, stamp: str
+) -> None:
+    monkeypatch.setenv("TZ", "XST-1")
+    time.tzset()
+    assert TextFormatter(log_time).format(make_record()) == f"{stamp}[411] [INFO] event"
+
+
 # Where they go.
 
 
@@ -244,6 +269,43 @@ def test_a_record_that_cannot_be_formatted_is_a_line_all_the_same(pipe: tuple[in
     read_fd, write_fd = pipe
     make_handler(write_fd).emit(make_record("%d workers\n", args=("no number",)))
     assert read_all(read_fd) == "'%d workers\\n' (could not be formatted)\n"
+
+
+def test_every_line_says_who_wrote_it_unless_it_says_so_itself(pipe: tuple[int, int]) -> None:
+    read_fd, write_fd = pipe
+    handler = LineHandler(write_fd)
+    handler.setFormatter(TextFormatter("none"))
+    handler.who = {"slot": 1, "gen": 2}
+    handler.emit(make_record("a"))
+    handler.emit(make_record("b", slot=7))
+    assert read_all(read_fd) == "[411] [INFO] a slot=1 gen=2\n[411] [INFO] b slot=7 gen=2\n"
+
+
+def test_a_pipe_that_another_fills_between_look_and_write_holds_nobody_up(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, write_fd = pipe
+    before = os.dup(2)
+    os.dup2(write_fd, 2)
+    try:
+        handler = LineHandler(2)
+        handler.setFormatter(TextFormatter())
+        fill(write_fd)
+        monkeypatch.setattr("select.poll", AlwaysWritable)  # the look was a moment ago
+        handler.emit(make_record("lost"))  # it blocked here for ever
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        handler.close()
+    assert handler._dropped == 1
+
+
+class AlwaysWritable:
+    def register(self, fd: int, events: int) -> None:
+        pass
+
+    def poll(self, limit_ms: float) -> list[int]:
+        return [1]
 
 
 def test_a_byte_that_was_no_utf_8_does_not_stop_a_line(pipe: tuple[int, int]) -> None:

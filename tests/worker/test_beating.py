@@ -10,9 +10,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from prefork.core.policy import BEAT_EVERY_S
 from prefork.system.scoreboard import ROW_NUMBERS, TICK, Scoreboard, make_scoreboard
 from prefork.worker import beating
-from prefork.worker.beating import BEAT_EVERY_S, Heart
+from prefork.worker.beating import Heart
 from tests.serve.accepting import LOOPS, Run, run_on, wait_until
 
 

@@ -20,7 +20,7 @@ from prefork.system.scoreboard import (
     Scoreboard,
     make_scoreboard,
 )
-from prefork.worker.herding import HERD_ROWS, Herding
+from prefork.worker.herding import FAIR_NS, HERD_ROWS, Herding
 
 LISTENER = socket.socket()
 """Nobody waits there."""
@@ -76,6 +76,7 @@ def test_of_hundreds_of_workers_each_looks_at_its_own_herd(board: Scoreboard) ->
     last, first_of_next = join(board, HERD_ROWS - 1, 9), join(board, HERD_ROWS, 1)
     assert last.may_take(LISTENER)
     join(board, 0, 8)
+    board.row(HERD_ROWS - 1)[CONNECTIONS] += 1
     assert not last.may_take(LISTENER)
     assert first_of_next.may_take(LISTENER)
 
@@ -118,3 +119,21 @@ def test_a_crowded_one_finds_its_surplus(board: Scoreboard) -> None:
     assert crowded.count_surplus() == 10
     assert empty.count_surplus() == 0
     assert board.row(1)[IN_ROTATION] == 1
+
+
+def test_a_look_holds_for_a_millisecond_and_for_no_more_connections_than_then(board: Scoreboard) -> None:
+    one = join(board, 0, 3)
+    assert one.may_take(LISTENER)
+    join(board, 1, 2)
+    mine = board.row(0)
+    mine[CONNECTIONS] = 4
+    assert not one.may_take(LISTENER)
+    other = join(board, 2, 3)
+    mine[CONNECTIONS], board.row(1)[CONNECTIONS] = 2, 2
+    assert one.may_take(LISTENER)
+    board.row(1)[CONNECTIONS] = 0
+    deadline_ns = clock.monotonic_ns() + FAIR_NS
+    while clock.monotonic_ns() < deadline_ns:
+        pass
+    assert not one.may_take(LISTENER)
+    assert not other.may_take(LISTENER)

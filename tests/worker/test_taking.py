@@ -44,8 +44,8 @@ def outlet() -> Iterator[Outlet]:
 class Side:
     """One worker's side, and what it has counted."""
 
-    def __init__(self, outlet: Outlet) -> None:
-        self.service = GreetingService()
+    def __init__(self, outlet: Outlet, service: GreetingService | None = None) -> None:
+        self.service = service or GreetingService()
         loop = asyncio.get_running_loop()
         self.row = memoryview(array("Q", [0] * ROW_NUMBERS))
         self.acceptor = Acceptor(loop, self.service, {}, polls=False)
@@ -89,13 +89,19 @@ def test_what_is_handed_over_is_acknowledged_served_and_counted(run: Run, outlet
 
 def test_it_is_acknowledged_before_anything_else_is_done_with_it(run: Run, outlet: Outlet) -> None:
     async def test() -> None:
-        side = Side(outlet)
+        heard: list[Acknowledged | None] = []
+
+        class Late(GreetingService):
+            def open_connection(self) -> asyncio.BaseProtocol:
+                heard.append(outlet.receive())
+                return super().open_connection()
+
+        side = Side(outlet, Late())
         [client] = hand_over(outlet, 1, 1)
         with client:
             side.taker.take_all()
-            assert outlet.receive() == Acknowledged(1, 1)
-            assert side.service.opened == 0
             await wait_until(lambda: side.row[TAKEN] == 1)
+            assert heard == [Acknowledged(1, 1)]
             await side.close()
 
     run(test())

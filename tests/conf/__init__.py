@@ -1,0 +1,1 @@
+"""The files users deploy with, each checked by the real tool."""
