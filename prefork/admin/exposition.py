@@ -27,6 +27,8 @@ class Sample(NamedTuple):
 
     value: float
     labels: tuple[tuple[str, str], ...] = ()
+    suffix: str = ""
+    """What its name has more than its family's, if not what is usual for that kind: `_sum` of a histogram."""
 
 
 class Family(NamedTuple):
@@ -73,7 +75,9 @@ def _render_family(family: Family, form: Format) -> str:
         kind = "gauge" if kind == "info" else kind
     text = family.help.replace("\\", r"\\").replace("\n", r"\n")
     lines = [f"# HELP {name} {text}\n# TYPE {name} {kind}\n"]
-    lines += [f"{sample_name}{_render_labels(s.labels)} {_render_value(s.value)}\n" for s in family.samples]
+    for sample in family.samples:
+        name = family.name + sample.suffix if sample.suffix else sample_name
+        lines.append(f"{name}{_render_labels(sample.labels)} {_render_value(sample.value)}\n")
     return "".join(lines)
 
 

@@ -164,6 +164,14 @@ def _cut_buckets(latency: tuple[int, ...]) -> Iterator[Sample]:
         if SHORTEST_NS <= end_ns <= LONGEST_NS:
             yield Sample(below, (("le", repr(end_ns / 1e9)),))
     yield Sample(sum(latency), (("le", "+Inf"),))
+    yield Sample(sum(latency), suffix="_count")
+    yield Sample(round(_estimate_sum_s(latency), 9), suffix="_sum")
+
+
+def _estimate_sum_s(latency: tuple[int, ...]) -> float:
+    """As if those of each bucket were spread evenly over it: half too much or a quarter too little at worst."""
+    middles = (bucket_start_ns(bucket) + bucket_start_ns(bucket + 1) for bucket in range(BUCKETS))
+    return sum(count * middle for count, middle in zip(latency, middles, strict=True)) / 2e9
 
 
 def _one(name: str, kind: Kind, text: str, value: float, labels: tuple[tuple[str, str], ...] = ()) -> Family:

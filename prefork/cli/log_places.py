@@ -11,6 +11,7 @@ from prefork.cli.app_words import pick_apps
 from prefork.cli.launched import list_records, read_record
 from prefork.cli.reading import Start, read_configuration, read_tables, start_from_flags
 from prefork.config.tables import list_apps
+from prefork.control.client import find_services
 from prefork.errors import PreforkError, UsageError
 from prefork.system import processes
 
@@ -23,6 +24,8 @@ class Place(msgspec.Struct, frozen=True):
     access_log: str | None = None
     pid: int = 0
     """Of its master; 0: it does not run."""
+    has_answered: bool = False
+    """Did it say so itself?"""
 
 
 def find_places(words: Sequence[str], flags: Mapping[str, object]) -> list[Place]:
@@ -48,12 +51,20 @@ def find_places(words: Sequence[str], flags: Mapping[str, object]) -> list[Place
 
 
 def _list_running(environ: Mapping[str, str]) -> dict[str, Place]:
-    return {record.name: Place(record.name, record.log, pid=record.pid) for record in list_records(environ)}
+    """What runs says itself where it logs to; of what does not answer, what was noted at its start."""
+    noted = (Place(record.name, record.log, pid=record.pid) for record in list_records(environ))
+    places = {place.name: place for place in noted}
+    for service in find_services(environ):
+        files = {each.kind: each.path for each in service.status.log_files if each.path != "-"}
+        places[service.name] = Place(
+            service.name, files.get("log"), files.get("access-log"), service.status.pid, has_answered=True
+        )
+    return places
 
 
 def _complete(start: Start, place: Place, names: Sequence[str]) -> Place:
     """What was noted of it at its start is its log; the access log is the configuration's to say."""
-    if place.name not in names:
+    if place.has_answered or place.name not in names:
         return place
     with suppress(PreforkError):  # it may have become wrong meanwhile, and the service runs
         return msgspec.structs.replace(place, access_log=_read_place(start, place.name).access_log)

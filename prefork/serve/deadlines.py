@@ -38,6 +38,7 @@ class Watch:
         "body_bytes",
         "is_taking",
         "looked_at",
+        "ours_since",
         "patience_s",
         "request",
         "since",
@@ -52,6 +53,8 @@ class Watch:
         """The headers of the request being answered: a new list for each, the exchange may be the same."""
         self.since = now
         """When it was first seen."""
+        self.ours_since = now
+        """Since when it is not the client that everybody waits for; kept by whoever judges slow requests."""
         self.slow_at = math.inf
         """When to ask whether it hangs."""
         self.body_bytes = 0
@@ -83,7 +86,7 @@ def check_deadlines(connection: HttpConnection, now: float) -> None:
             _give_up(connection, exchange, now - watch.since)
             return
         if now >= watch.slow_at:
-            watch.slow_at = connection.service.judge_slow(exchange, now, now - watch.since)
+            watch.slow_at = connection.service.judge_slow(exchange, watch, now)
     if unwritten:
         connection.since = now
         _check_taking(connection, watch, unwritten, waited_s)
@@ -121,7 +124,7 @@ def _check_idle(connection: HttpConnection, now: float) -> None:
 
 def _see_request(connection: HttpConnection, watch: Watch, exchange: Exchange) -> None:
     watch.request = exchange.headers
-    watch.since = watch.looked_at
+    watch.since = watch.ours_since = watch.looked_at
     watch.body_bytes = 0
     watch.is_taking = False
     # It was there before it was seen: from half the time on, whoever judges knows better.

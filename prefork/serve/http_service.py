@@ -14,7 +14,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Protocol
 
 from prefork.serve.clock import Clock
-from prefork.serve.deadlines import check_deadlines
+from prefork.serve.deadlines import Watch, check_deadlines
 from prefork.serve.ends import Client
 from prefork.serve.exchange import Exchange
 from prefork.serve.http import HttpConnection
@@ -151,13 +151,13 @@ class HttpService:
         """A new exchange of this service's interface for one connection."""
         raise NotImplementedError
 
-    def judge_slow(self, exchange: Exchange, now: float, waited_s: float) -> float:
+    def judge_slow(self, exchange: Exchange, watch: Watch, now: float) -> float:
         """A request has been in flight for long: tell of it if it hangs. Returns when to ask again."""
         if self._slow_log is None:
             from prefork.serve.slow import SlowLog  # noqa: PLC0415  # when the first request is slow
 
             self._slow_log = SlowLog(self.settings.slow_s)
-        return self._slow_log.judge(exchange, now, waited_s)
+        return self._slow_log.judge(exchange, watch, now)
 
     def settle_close(self) -> None:
         """Whether responses have to ask has changed."""

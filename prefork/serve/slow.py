@@ -12,6 +12,7 @@ import logging
 import math
 
 from prefork.serve.clock import stopwatch_ns
+from prefork.serve.deadlines import Watch
 from prefork.serve.exchange import Exchange, Phase
 from prefork.serve.stacks import render_stack
 
@@ -34,13 +35,17 @@ class SlowLog:
         self._told_at: list[float] = []
         self._untold = 0
 
-    def judge(self, exchange: Exchange, now: float, waited_s: float) -> float:
-        """Tell of this request if it hangs, `waited_s` being for how long it was seen; return when to ask again."""
+    def judge(self, exchange: Exchange, watch: Watch, now: float) -> float:
+        """Tell of this request if it hangs; return when to ask again, by the clock of `now`."""
         if exchange.phase not in {Phase.AWAITED, Phase.HEAD} or exchange.gone:
             return math.inf
         if not exchange.body_complete and not exchange.connection.reading_paused:
-            return now + self._slow_s
-        began_ns = exchange.began_ns or stopwatch_ns() - int(waited_s * 1e9)
+            watch.ours_since = math.inf
+            return now
+        watch.ours_since = min(watch.ours_since, now)
+        began_ns = stopwatch_ns() - int((now - watch.ours_since) * 1e9)
+        if exchange.began_ns and watch.ours_since == watch.since:  # it knows better when it began
+            began_ns = exchange.began_ns
         if stopwatch_ns() - began_ns < self._slow_s * 1e9:
             return now
         self._told_at = [at for at in self._told_at if at > now - MINUTE_S]

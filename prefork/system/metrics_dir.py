@@ -15,6 +15,8 @@ from contextlib import suppress
 
 from prefork.system import clock
 
+ROOM_BYTES = 32 * 1024 * 1024
+"""A place with less than that is taken only if there is no other."""
 FRESH_S = 60.0
 """One that was made a moment ago may not be locked yet."""
 PREFIX = "prefork-metrics-"
@@ -42,7 +44,7 @@ class MetricsDir:
 def make_metrics_dir(owner: tuple[int, int] | None, places: tuple[str, ...] = ()) -> MetricsDir:
     """Make one for this owner, None: us, and remove those that killed masters left behind. Raises OSError."""
     refused: OSError | None = None
-    for place in places or _list_places():
+    for place in sorted(places or _list_places(), key=_is_tight):
         try:
             path = os.path.join(place, f"{PREFIX}{os.urandom(8).hex()}")
             os.mkdir(path, 0o700)
@@ -65,6 +67,15 @@ def make_metrics_dir(owner: tuple[int, int] | None, places: tuple[str, ...] = ()
 def _list_places() -> tuple[str, ...]:
     named = os.environ.get("TMPDIR", "")
     return (named, *PLACES) if named else PLACES
+
+
+def _is_tight(place: str) -> bool:
+    # Who writes to a mapped file that the file system has no room for is killed by SIGBUS.
+    try:
+        found = os.statvfs(place)
+    except OSError:
+        return True
+    return found.f_bavail * found.f_frsize < ROOM_BYTES
 
 
 def _open_locked(path: str) -> int:

@@ -14,10 +14,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from svg import draw
-from terminal import Terminal
 
 from tests.integration.load import Load
 from tests.integration.running import clean_environment, parse_address, wait_until
+from tests.integration.screens import Screen, is_there
 
 ROOT = Path(__file__).parent.parent.parent
 TARGET = ROOT / "docs" / "pictures"
@@ -27,7 +27,7 @@ CURVE_S = 45
 
 
 def main() -> int:
-    if shutil.which("tmux") is None:
+    if not is_there():
         print("error: tmux is not installed\n  on Debian: apt-get install tmux", file=sys.stderr)
         return 1
     chosen = sys.argv[1:] or list(PICTURES)
@@ -38,9 +38,9 @@ def main() -> int:
     with Scene() as scene:
         for name in chosen:
             width, height, play = PICTURES[name]
-            with scene.open_terminal(width, height) as terminal:
-                play(terminal)
-                captured = terminal.capture(colours=True)
+            with scene.open_screen(width, height) as screen:
+                play(screen)
+                captured = screen.capture(colours=True)
             path = TARGET / f"{name}.svg"
             path.write_text(draw(f"prefork {name}", captured, width))
             print(path.relative_to(ROOT))
@@ -82,7 +82,7 @@ class Scene:
             service.send_signal(signal.SIGINT)
             service.wait(20)
 
-    def open_terminal(self, width: int, height: int) -> Terminal:
+    def open_screen(self, width: int, height: int) -> Screen:
         """With `prefork` on its path, and nothing of ours to be seen."""
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         shown = {
@@ -92,32 +92,32 @@ class Scene:
             "COLORTERM": "truecolor",
             "PYTHONPATH": str(ROOT),
         }
-        return Terminal(
+        return Screen(
             width, height, self._folder, {**shown, "PREFORK_CONTROL": self._environ["PREFORK_CONTROL"]}
         )
 
 
-def show(command: str) -> Callable[[Terminal], None]:
+def show(command: str) -> Callable[[Screen], None]:
     """Run it to its end: there is a second prompt."""
 
-    def play(terminal: Terminal) -> None:
-        terminal.type(command, "Enter")
-        terminal.wait_for("$", count=2)
+    def play(screen: Screen) -> None:
+        screen.type(command, "Enter")
+        screen.wait_for("$", count=2)
 
     return play
 
 
-def play_top(terminal: Terminal) -> None:
-    terminal.type("prefork top shop", "Enter")
-    terminal.wait_for("req/s")
+def play_top(screen: Screen) -> None:
+    screen.type("prefork top shop", "Enter")
+    screen.wait_for("req/s")
     time.sleep(CURVE_S)  # curves are made of time
-    terminal.type("r")
-    terminal.wait_for("y/n")
-    terminal.type("y")
-    terminal.wait_for("rolling")
+    screen.type("r")
+    screen.wait_for("y/n")
+    screen.type("y")
+    screen.wait_for("rolling")
 
 
-PICTURES: dict[str, tuple[int, int, Callable[[Terminal], None]]] = {
+PICTURES: dict[str, tuple[int, int, Callable[[Screen], None]]] = {
     "ls": (100, 12, show("prefork ls")),
     "describe": (100, 50, show("prefork describe shop")),
     "top": (120, 28, play_top),

@@ -133,6 +133,14 @@ def test_buckets_hold_exactly_what_was_counted_below_their_ends() -> None:
         )
 
 
+def test_a_histogram_has_the_sum_that_its_buckets_suggest() -> None:
+    one = msgspec.structs.replace(STATUS.totals, latency=(0,) * 20 + (4,) + (0,) * 11)
+    text = render(list_families(msgspec.structs.replace(STATUS, totals=one), PROCESSES), "openmetrics") + END
+    found = read_samples(parse_openmetrics(text))
+    assert found["prefork_request_duration_seconds_count"] == 4
+    assert found["prefork_request_duration_seconds_sum"] == pytest.approx(4 * 1.5 * 2**29 / 1e9)
+
+
 def test_memory_that_the_kernel_does_not_tell_is_left_out() -> None:
     unknown = PROCESSES._replace(list=tuple(each._replace(pss_bytes=None) for each in PROCESSES.list))
     assert "prefork_pss_memory_bytes" not in render(list_families(STATUS, unknown), "classic")

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prefork.config.addresses import Address, parse_address, parse_addresses, parse_host
+from prefork.config.addresses import (
+    Address,
+    parse_address,
+    parse_addresses,
+    parse_admin_addresses,
+    parse_host,
+)
 from prefork.config.values import RefusedValueError
 
 SPELLINGS = {
@@ -97,6 +103,18 @@ def test_a_list_is_a_list_or_a_text_with_commas(written: object, addresses: list
 def test_a_list_without_addresses_is_refused(written: object) -> None:
     with pytest.raises(RefusedValueError):
         parse_addresses(written)
+
+
+@pytest.mark.parametrize("written", [False, "off", "None"])
+def test_there_need_not_be_an_admin_address(written: object) -> None:
+    assert parse_admin_addresses(written) == ()
+
+
+def test_admin_addresses_are_written_like_any_other() -> None:
+    written = [":9000", "unix:admin.sock"]
+    assert parse_admin_addresses(written) == parse_addresses(written)
+    with pytest.raises(RefusedValueError):
+        parse_admin_addresses(True)
 
 
 @pytest.mark.parametrize(

@@ -65,13 +65,15 @@ class NotInTimeError(AssertionError):
     """A condition did not come true before its deadline."""
 
 
-def wait_until(condition: Callable[[], T], what: str, timeout_s: float = WAIT_TIMEOUT_S) -> T:
+def wait_until(
+    condition: Callable[[], T], what: str, timeout_s: float = WAIT_TIMEOUT_S, poll_s: float = POLL_S
+) -> T:
     """Return the condition's value once it is true; NotInTimeError says what was waited for."""
     deadline = time.monotonic() + timeout_s
     while not (value := condition()):
         if time.monotonic() > deadline:
             raise NotInTimeError(f"not within {timeout_s:g} s: {what}")
-        time.sleep(POLL_S)
+        time.sleep(poll_s)
     return value
 
 

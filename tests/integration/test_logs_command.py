@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 from tests.cli.program import clean_environ
+from tests.integration.conftest import Start
 from tests.integration.http_client import get
 from tests.integration.running import wait_until
 from tests.integration.test_background import Background, background  # noqa: F401  # a fixture
@@ -119,3 +120,29 @@ def test_a_log_is_followed_through_a_rotation_and_a_flush(background: Background
         following.stdout.close()
     for word in (b"one", b"two", b"three"):
         assert seen.count(b"served /" + word + b"\n") == 1
+
+
+def test_a_service_in_the_foreground_says_itself_where_it_logs_to(
+    background: Background,  # noqa: F811  # the fixture
+    start: Start,
+) -> None:
+    folder = background.folder
+    where = {"PREFORK_CONTROL": str(folder)}
+    (folder / "prefork.toml").unlink()
+    running = start(
+        *("hello_asgi:app", "--name", "shop", "--log-file", "own.log", "--access-log", "asked.log"),
+        env=where,
+        wait=False,
+    )
+    wait_until(lambda: "serving" in background.run("logs", "shop", env=where).stdout, "its log")
+    silent = start("hello_asgi:app", "--name", "silent", env=where)
+    get(silent.address, "/")
+    ended = background.run("logs", "silent", env=where)
+    assert ended.code == 1
+    assert ended.stderr.startswith("error: silent logs to standard error, not to a file\n")
+    ended = background.run("logs", "-n", "1", env=where)
+    assert ended.stdout.startswith("shop | [")
+    flushed = background.run("flush", "shop", env=where)
+    assert flushed.stdout.count("shop: emptied ") == 2
+    assert (folder / "own.log").stat().st_size == 0
+    assert running.stop() == 0

@@ -151,3 +151,19 @@ def test_a_service_that_has_closed_its_listeners_still_tells(desk: Desk, provide
     provider.close_listeners()
     status = desk.report()
     assert (status.state, status.addresses, status.listeners) == ("stopping", (), ())
+
+
+@pytest.mark.parametrize(
+    ("min_ready", "needed"), [("1", 1), ("2", 2), ("3", 2), ("50%", 1), ("51%", 2), ("100%", 2), ("1%", 1)]
+)
+def test_ready_are_as_many_workers_as_min_ready_says_but_never_more_than_are_wanted(
+    desk: Desk, min_ready: str, needed: int
+) -> None:
+    desk.provision = msgspec.structs.replace(
+        desk.provision, config=msgspec.structs.replace(desk.config, min_ready=min_ready)
+    )
+    assert (desk.report().min_ready, desk.report().is_ready) == (needed, False)
+    desk.world.start()
+    assert desk.report().is_ready is True
+    desk.world.worker_exits(2, "SIGSEGV")
+    assert desk.report().is_ready is (needed == 1)

@@ -62,6 +62,27 @@ def test_a_client_that_is_slow_with_its_body_is_not_the_apps_fault(log: pytest.L
     assert log.records == []
 
 
+async def read_then_nap(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] != "http":
+        raise NotImplementedError
+    while (await receive())["more_body"]:
+        pass
+    await nap(scope, receive, send)
+
+
+def test_the_apps_time_is_counted_from_when_the_client_had_sent_its_body(
+    log: pytest.LogCaptureFixture,
+) -> None:
+    with serving(read_then_nap, slow_s=0.3) as served:
+        client = served.connect()
+        client.send(b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 1\r\n\r\n")
+        time.sleep(0.7)  # the client's pace
+        client.send(b"x")
+        assert client.read_response().status == 404
+    (told,) = find(log, "request is slow")
+    assert 300 <= told.ms < 650, "without the time of the client's"
+
+
 def test_of_many_slow_requests_some_are_told_and_the_others_counted(log: pytest.LogCaptureFixture) -> None:
     with serving(nap, slow_s=SLOW_S) as served:
         clients = [served.connect() for _ in range(PER_MINUTE + 4)]
