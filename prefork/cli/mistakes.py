@@ -69,7 +69,7 @@ def translate_mistake(mistake: click.ClickException) -> PreforkError:
         case click.NoSuchOption():
             name = mistake.option_name.lstrip("-")
             near = find_nearest(name, [flag.lstrip("-") for flag in _list_flags(mistake.ctx)])
-            hint = _find_elsewhere(name) or (f"did you mean --{near}?" if near else "see prefork --help")
+            hint = find_elsewhere(name) or (f"did you mean --{near}?" if near else "see prefork --help")
             return UsageError(f"unknown option {_show(mistake.option_name)}", hint)
         case click.BadOptionUsage():
             name = mistake.option_name
@@ -80,7 +80,8 @@ def translate_mistake(mistake: click.ClickException) -> PreforkError:
             return UsageError(_lower(mistake.format_message()), "see prefork --help")
 
 
-def _find_elsewhere(name: str) -> str | None:
+def find_elsewhere(name: str) -> str | None:
+    """What to do in place of another program's flag, its name without hyphens; None if we know nothing of it."""
     return ELSEWHERE.get(name) or list_flags().get(name)
 
 

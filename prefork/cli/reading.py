@@ -96,7 +96,8 @@ def read_configuration(start: Start, find_app: FindApp | None = None) -> Resolve
     layers = (
         list(start.layers) if not table else [_drop_name_of_table(layer, table) for layer in start.layers]
     )
-    layers += [read_variables(start.environ), *tables.pick_layers(files, table, start.profile)]
+    layers += [read_variables(start.environ), *_read_gunicorn_arguments(start.environ)[1]]
+    layers += tables.pick_layers(files, table, start.profile)
     layers.append(read_platform(start.environ, start.pid))
     env_files = {path: read_text(path, path) for path in list_env_files(layers, start.directory)}
     resolved = resolve(
@@ -166,10 +167,22 @@ def find_directory(environ: Mapping[str, str]) -> str:
 def _make_start(layers: list[Layer], config_file: object, profile: object) -> Start:
     environ = dict(os.environ)
     path = _read_word("the configuration file", config_file, environ.get("PREFORK_CONFIG"))
+    path = _read_gunicorn_arguments(environ)[0] if path is None else path
     directory = find_directory(environ)
     has_own_file = path is None and posixpath.exists(posixpath.join(directory, OWN_FILE))
     profile = _read_word("the profile", profile, environ.get("PREFORK_PROFILE"))
     return Start(tuple(layers), path, directory, environ, os.getpid(), has_own_file, profile)
+
+
+def _read_gunicorn_arguments(environ: Mapping[str, str]) -> tuple[str | None, list[Layer]]:
+    """The file and the layer of GUNICORN_CMD_ARGS, if there is one."""
+    text = environ.get("GUNICORN_CMD_ARGS")
+    if not text:
+        return None, []
+    from prefork.cli.gunicorn_arguments import cut_arguments  # noqa: PLC0415  # most have none
+
+    path, layer = cut_arguments(text)
+    return path, [layer]
 
 
 def _read_word(what: str, given: object, variable: str | None) -> str | None:
