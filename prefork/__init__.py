@@ -1,8 +1,8 @@
 """A pre-fork cluster server for Python: every core, reloads without a lost request, workers you can see.
 
-`prefork.worker` tells an app which worker it runs in; `ready`, `retire`, `on_shutdown`, `send` and `on_message` are its
-words with prefork and with the other workers; `prefork.run` starts a service from Python. Importing this costs next to
-nothing, for apps import it: whatever is heavy is imported by the function that needs it.
+`prefork.worker` tells an app which worker it runs in; `ready`, `retire`, `on_worker_start`, `on_shutdown`, `send`
+and `on_message` are its words with prefork and with the other workers; `prefork.run` starts a service from Python.
+Importing this costs next to nothing, for apps import it: whatever is heavy is imported by the function that needs it.
 """
 
 from __future__ import annotations
@@ -10,11 +10,21 @@ from __future__ import annotations
 TYPE_CHECKING = False  # not from typing, which would be most of the cost
 if TYPE_CHECKING:
     from prefork.identity import Worker
-    from prefork.inside import on_message, on_shutdown, ready, retire, send
+    from prefork.inside import on_message, on_shutdown, on_worker_start, ready, retire, send
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "on_message", "on_shutdown", "ready", "retire", "run", "send", "worker"]
+__all__ = [
+    "__version__",
+    "on_message",
+    "on_shutdown",
+    "on_worker_start",
+    "ready",
+    "retire",
+    "run",
+    "send",
+    "worker",
+]
 
 worker: Worker | None = None
 """Which worker this process is: `slot`, `generation`, `pid`, `count`. None outside a worker."""

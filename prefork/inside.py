@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Protocol, TypeVar
 
+    StartHook = Callable[[], object]
     ShutdownHook = Callable[[str, float], object]
     MessageHandler = Callable[[Any, int], object]
+    S = TypeVar("S", bound=StartHook)
     H = TypeVar("H", bound=ShutdownHook)
     M = TypeVar("M", bound=MessageHandler)
 
@@ -29,9 +31,10 @@ if TYPE_CHECKING:
 class AppSide:
     """What the app registered and said in this process; `outlet` is None outside a worker."""
 
-    __slots__ = ("hooks", "is_ready", "listeners", "outlet")
+    __slots__ = ("hooks", "is_ready", "listeners", "outlet", "starters")
 
     def __init__(self) -> None:
+        self.starters: list[StartHook] = []
         self.hooks: list[ShutdownHook] = []
         self.listeners: list[MessageHandler] = []
         self.is_ready = False
@@ -71,6 +74,22 @@ def retire(reason: str) -> bool:
     return outlet is not None and outlet.retire(reason)
 
 
+def on_worker_start(function: S) -> S:
+    """Have `function()` called once in each worker, after the fork and before the app's own startup; also a decorator.
+
+        @prefork.on_worker_start
+        def start_tracing(): trace.set_tracer_provider(make_provider())
+
+    For what does not survive a fork: the threads and connections of OpenTelemetry, Sentry and other agents.
+    `prefork.worker` is set. They are called in order, on the event loop's thread with the loop running; an async
+    function is awaited. One that raises fails the boot. Registering must happen while the app is imported: where no
+    prefork runs, nobody calls them. Raises TypeError if `function` cannot be called without arguments.
+    """
+    _check_call(function, "on_worker_start", ())
+    app_side.starters.append(function)
+    return function
+
+
 def on_shutdown(function: H) -> H:
     """Have `function(reason, deadline)` called once, when this worker begins to drain or to stop; also a decorator.
 
@@ -82,7 +101,7 @@ def on_shutdown(function: H) -> H:
     the deadline; a plain one runs on the event loop's thread and must be quick. Lifespan shutdown comes after all of
     them. Raises TypeError if `function` cannot be called with two arguments.
     """
-    _check_call(function, "on_shutdown", "(reason, deadline)")
+    _check_call(function, "on_shutdown", ("reason", "deadline"))
     app_side.hooks.append(function)
     return function
 
@@ -96,7 +115,7 @@ def on_message(function: M) -> M:
     `sender` is the slot of the worker that sent it. An async function runs as a task, a plain one on the event loop's
     thread. Raises TypeError if `function` cannot be called with two arguments.
     """
-    _check_call(function, "on_message", "(message, sender)")
+    _check_call(function, "on_message", ("message", "sender"))
     app_side.listeners.append(function)
     return function
 
@@ -114,16 +133,17 @@ def send(message: object, to: int | None = None) -> bool:
     return outlet is not None and outlet.send(message, to)
 
 
-def _check_call(function: object, name: str, arguments: str) -> None:
+def _check_call(function: object, name: str, arguments: tuple[str, ...]) -> None:
     import inspect  # noqa: PLC0415  # most apps register nothing
 
+    told = f"({', '.join(arguments)})"
     if not callable(function):
-        raise TypeError(f"{name} needs a function to call with {arguments}, not {function!r}")
+        raise TypeError(f"{name} needs a function to call with {told}, not {function!r}")
     try:
         signature = inspect.signature(function)
     except ValueError:  # compiled, without a signature
         return
     try:
-        signature.bind(None, None)
+        signature.bind(*arguments)
     except TypeError as error:
-        raise TypeError(f"{name}: {function!r} is called with {arguments}: {error}") from None
+        raise TypeError(f"{name}: {function!r} is called with {told}: {error}") from None

@@ -85,6 +85,11 @@ def test_hooks_and_handlers_are_kept_in_order_and_given_back_as_they_are(side: A
     assert [prefork.on_shutdown(function) for function in given] == given
     assert side.hooks == given
 
+    @prefork.on_worker_start
+    def begun(here: int = 0) -> None: ...
+
+    assert side.starters == [begun]
+
     @prefork.on_message
     def heard(message: object, sender: int) -> None: ...
 
@@ -109,6 +114,14 @@ def test_what_cannot_be_called_with_two_arguments_is_refused_at_once(
         with pytest.raises(TypeError, match=f"^{name} needs a function to call with"):
             register(thing)
     assert side.hooks == side.listeners == []
+
+
+def test_what_needs_an_argument_is_no_start_hook(side: AppSide) -> None:
+    def one(worker: object) -> None: ...
+
+    with pytest.raises(TypeError, match=r"^on_worker_start: .* is called with \(\): "):
+        prefork.on_worker_start(one)  # type: ignore[type-var]  # the mistake
+    assert side.starters == []
 
 
 def test_importing_prefork_imports_next_to_nothing() -> None:

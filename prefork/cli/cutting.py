@@ -67,8 +67,8 @@ def _split(word: str) -> tuple[str, str | None]:
 
 
 def _has_value(flag: Flag, waiting: Sequence[str]) -> bool:
-    # A value that looks like a flag is more often a forgotten value: click decides.
-    return flag.takes_value and bool(waiting) and not waiting[-1].startswith("-")
+    # A value that looks like a flag is more often a forgotten value: click decides. Alone, - is standard output.
+    return flag.takes_value and bool(waiting) and (waiting[-1] == "-" or not waiting[-1].startswith("-"))
 
 
 def _list_flags() -> Mapping[str, Flag]:

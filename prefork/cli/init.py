@@ -1,4 +1,4 @@
-"""`prefork init [KIND] [APP]`: write a file to begin with. It never replaces one that is there.
+"""`prefork init [KIND] [APP] [--from FILE]`: write a file to begin with. It never replaces one that is there.
 
 Each kind is a row of KINDS: the file's name, and the function that makes its text of the app. They are imported when
 they are asked for.
@@ -52,21 +52,35 @@ def make_init_command() -> click.Command:
     """The command."""
     return click.Command(
         "init",
-        params=[click.Argument(["words"], nargs=-1, metavar=f"[{'|'.join(KINDS)}] [APP]")],
+        params=[
+            click.Argument(["words"], nargs=-1, metavar=f"[{'|'.join(KINDS)}] [APP]"),
+            click.Option(
+                ["--from", "source"],
+                metavar="FILE",
+                help="Translate a gunicorn.conf.py, or PM2's ecosystem.config.json.",
+            ),
+        ],
         callback=init,
         help="Write a prefork.toml for APP, or for the app that is found here; never replaces a file.",
         short_help="Write a prefork.toml to begin with.",
     )
 
 
-def init(*, words: tuple[str, ...]) -> int:
+def init(*, words: tuple[str, ...], source: str | None) -> int:
     """Write it. Raises `PreforkError`."""
     kind, app = _read_words(words)
     directory = find_directory(os.environ)
-    app = app or find_obvious_app(directory)
-    module, _, function = kind.maker.partition(":")
-    make: Maker = getattr(importlib.import_module(f"prefork.cli.{module}"), function)
-    text = make(Service(app, derive_name(app, directory), directory))
+    if source is not None:
+        from prefork.cli.init_from import make_toml_from  # noqa: PLC0415  # most have no such file
+
+        if kind is not KINDS[DEFAULT_KIND]:
+            raise UsageError("--from makes a prefork.toml", "prefork init --from FILE [APP]")
+        text = make_toml_from(source, app, directory)
+    else:
+        app = app or find_obvious_app(directory)
+        module, _, function = kind.maker.partition(":")
+        make: Maker = getattr(importlib.import_module(f"prefork.cli.{module}"), function)
+        text = make(Service(app, derive_name(app, directory), directory))
     path = posixpath.join(directory, kind.file)
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
@@ -78,7 +92,7 @@ def init(*, words: tuple[str, ...]) -> int:
         raise explain_file_error("file", path, error) from None
     with os.fdopen(fd, "w", encoding="utf-8") as file:
         file.write(text)
-    print(f"wrote {path} for {app}: {kind.next_step}")
+    print(f"wrote {path} for {source or app}: {kind.next_step}")
     return 0
 
 

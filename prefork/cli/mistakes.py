@@ -6,24 +6,60 @@ import re
 
 import click
 
+from prefork.config.gunicorn import list_flags
 from prefork.config.kinds import ACCESS_LOG
 from prefork.config.nearest import find_nearest
 from prefork.config.options import NAMES
 from prefork.config.values import quote
 from prefork.errors import PreforkError, UsageError
 
+_LOGGING = "log lines are set by --log-format, --log-level and --log-file"
+_NODE = "leave it out: it means something to Node.js alone"
 ELSEWHERE = {
-    "daemon": "prefork start runs it in the background",
+    # uvicorn's
+    "h11-max-incomplete-event-size": "set --limit-request-line and --limit-request-field-size",
+    "header": "set it in the app, or in the proxy in front",
     "http": "leave it out: HTTP/1.1 is parsed by llhttp",
+    "http2": "leave it out: HTTP/2 ends at the proxy in front",
     "lifespan": "leave it out: an app that speaks lifespan is heard, one that does not is served without",
-    "log-config": "log lines are set by --log-format, --log-level and --log-file",
+    "no-use-colors": "set NO_COLOR=1",
     "reload-delay": "leave it out: it reloads when files have been quiet for a moment",
-    "reuse-port": "leave it out: all workers share one listener, see --balance",
-    "worker-tmp-dir": "leave it out: workers beat in shared memory",
+    "reset-contextvars": "leave it out: a request never sees the variables of another",
+    "timeout-worker-healthcheck": "set --timeout: whoever's loop is stuck for so long is replaced",
+    "use-colors": "leave it out: a terminal gets colours; FORCE_COLOR=1 elsewhere",
     "ws": "leave it out: ASGI apps have WebSockets",
+    "ws-max-queue": "leave it out: a client waits when its app does not read",
+    # PM2's
+    "attach": "prefork logs NAME -f",
+    "cron-restart": "a timer of systemd's or a line of crontab: prefork reload NAME; --max-age replaces by age",
+    "cwd": "set --chdir",
+    "error": "set --log-file",
+    "exp-backoff-restart-delay": "leave it out: a worker that dies young waits longer each time",
+    "ignore-watch": "set --reload-exclude",
+    "interpreter": "leave it out: the Python that runs prefork runs the app",
+    "interpreter-args": "set PYTHON… variables before prefork starts",
+    "log": "set --log-file",
+    "log-date-format": "set --log-time local, utc or none",
+    "merge-logs": "leave it out: one log for all workers",
+    "namespace": "leave it out: prefork start takes names with *",
+    "no-autorestart": "leave it out: --max-restarts says when a worker is left alone",
+    "no-daemon": "prefork run serves in the foreground",
+    "node-args": _NODE,
+    "only": "prefork start NAME",
+    "output": "leave it out: standard output goes with the log, see --capture-output",
+    "restart-delay": "leave it out: a worker that dies young waits longer each time",
+    "shutdown-with-message": "leave it out: workers are told by their master",
+    "source-map-support": _NODE,
+    "stop-exit-codes": "leave it out: a worker that ends is replaced, whatever its code",
+    "uid": "set --user",
+    "gid": "set --group",
+    "update-env": "prefork restart NAME",
+    "watch-delay": "leave it out: it reloads when files have been quiet for a moment",
+    # a habit of several
+    "log-config": _LOGGING,
     "wsgi": "leave it out: the interface is detected",
 }
-"""Flags of gunicorn's and uvicorn's that would mean nothing here."""
+"""Flags of uvicorn's and PM2's that would mean nothing here; gunicorn's are in `config/gunicorn.py`."""
 _EXTRA = re.compile(r"unexpected extra arguments? \((\S+).*\)")
 
 
@@ -33,7 +69,7 @@ def translate_mistake(mistake: click.ClickException) -> PreforkError:
         case click.NoSuchOption():
             name = mistake.option_name.lstrip("-")
             near = find_nearest(name, [flag.lstrip("-") for flag in _list_flags(mistake.ctx)])
-            hint = ELSEWHERE.get(name) or (f"did you mean --{near}?" if near else "see prefork --help")
+            hint = find_elsewhere(name) or (f"did you mean --{near}?" if near else "see prefork --help")
             return UsageError(f"unknown option {_show(mistake.option_name)}", hint)
         case click.BadOptionUsage():
             name = mistake.option_name
@@ -42,6 +78,11 @@ def translate_mistake(mistake: click.ClickException) -> PreforkError:
             return UsageError(f"unexpected argument {quote(word[1])}", _explain_extra(word[1], mistake.ctx))
         case _:
             return UsageError(_lower(mistake.format_message()), "see prefork --help")
+
+
+def find_elsewhere(name: str) -> str | None:
+    """What to do in place of another program's flag, its name without hyphens; None if we know nothing of it."""
+    return ELSEWHERE.get(name) or list_flags().get(name)
 
 
 def _show_usage(flag: str) -> str:

@@ -85,7 +85,8 @@ def _write_rows(formatter: click.HelpFormatter, rows: Sequence[tuple[str, str]])
     first = min(max(len(name) for name, _ in rows), _MOST_COLUMNS) + 2
     indent, width = formatter.current_indent, formatter.width - 2
     for name, text in rows:
-        lines = textwrap.wrap(text, max(width - first - indent, 20), break_on_hyphens=False) or [""]
+        room = max(width - first - indent, 20)
+        lines = textwrap.wrap(text, room, break_on_hyphens=False, break_long_words=False) or [""]
         begun = " " * indent + name
         if len(name) > first - 2:
             formatter.write(f"{begun}\n")

@@ -96,9 +96,10 @@ def read_configuration(start: Start, find_app: FindApp | None = None) -> Resolve
     layers = (
         list(start.layers) if not table else [_drop_name_of_table(layer, table) for layer in start.layers]
     )
-    layers += [read_variables(start.environ), *tables.pick_layers(files, table, start.profile)]
+    layers += [read_variables(start.environ), *_read_gunicorn_arguments(start.environ)[1]]
+    layers += tables.pick_layers(files, table, start.profile)
     layers.append(read_platform(start.environ, start.pid))
-    env_files = {path: _read_text(path) for path in list_env_files(layers, start.directory)}
+    env_files = {path: read_text(path, path) for path in list_env_files(layers, start.directory)}
     resolved = resolve(
         layers,
         directory=start.directory,
@@ -166,10 +167,22 @@ def find_directory(environ: Mapping[str, str]) -> str:
 def _make_start(layers: list[Layer], config_file: object, profile: object) -> Start:
     environ = dict(os.environ)
     path = _read_word("the configuration file", config_file, environ.get("PREFORK_CONFIG"))
+    path = _read_gunicorn_arguments(environ)[0] if path is None else path
     directory = find_directory(environ)
     has_own_file = path is None and posixpath.exists(posixpath.join(directory, OWN_FILE))
     profile = _read_word("the profile", profile, environ.get("PREFORK_PROFILE"))
     return Start(tuple(layers), path, directory, environ, os.getpid(), has_own_file, profile)
+
+
+def _read_gunicorn_arguments(environ: Mapping[str, str]) -> tuple[str | None, list[Layer]]:
+    """The file and the layer of GUNICORN_CMD_ARGS, if there is one."""
+    text = environ.get("GUNICORN_CMD_ARGS")
+    if not text:
+        return None, []
+    from prefork.cli.gunicorn_arguments import cut_arguments  # noqa: PLC0415  # most have none
+
+    path, layer = cut_arguments(text)
+    return path, [layer]
 
 
 def _read_word(what: str, given: object, variable: str | None) -> str | None:
@@ -226,7 +239,7 @@ def _read_files(start: Start) -> tuple[list[Tables], list[str]]:
     own, pyproject = (posixpath.join(start.directory, name) for name in (OWN_FILE, PYPROJECT))
     paths = [own if start.config_file is None else join_path(start.directory, start.config_file)]
     if start.config_file is not None:
-        files.append(_read_named_file(start.config_file, start.directory))
+        files.append(_read_named_file(start.config_file, start))
     elif start.has_own_file or posixpath.exists(own):  # what was there at the start must not go by accident
         files.append(tables.cut_tables(read_document(_read(own, OWN_FILE), OWN_FILE), OWN_FILE))
     if (data := _read_if_there(pyproject, PYPROJECT)) is not None:
@@ -237,12 +250,14 @@ def _read_files(start: Start) -> tuple[list[Tables], list[str]]:
     return files, paths
 
 
-def _read_named_file(path: str, directory: str) -> Tables:
+def _read_named_file(path: str, start: Start) -> Tables:
+    directory = start.directory
     if path.endswith(".py"):
-        raise ConfigError(
-            f"{path} is Python, and configuration is TOML here",
-            "write its settings as keys of a prefork.toml",
-        )
+        from prefork.cli.gunicorn_file import read_gunicorn_file, refuse_left  # noqa: PLC0415  # few have one
+
+        read = read_gunicorn_file(join_path(directory, path), path, directory, start.environ)
+        refuse_left(read, path)
+        return tables.cut_tables(read.keys, path)
     data = _read(join_path(directory, path), path)
     if posixpath.basename(path) == PYPROJECT:
         return tables.cut_tables(read_pyproject(data, path) or {}, path, TOOL_TABLE)
@@ -253,13 +268,14 @@ def _read_if_there(path: str, label: str) -> bytes | None:
     return _read(path, label) if posixpath.exists(path) else None
 
 
-def _read_text(path: str) -> str:
-    data = _read(path, path)
+def read_text(path: str, label: str) -> str:
+    """The text of a file; `label` names it in errors. Raises `PreforkError`."""
+    data = _read(path, label)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"{path}, line {line}: not UTF-8") from None
+        raise ConfigError(f"{label}, line {line}: not UTF-8") from None
 
 
 def _read(path: str, label: str) -> bytes:

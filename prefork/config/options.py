@@ -160,7 +160,14 @@ OPTIONS: tuple[Option, ...] = (
         "Workers",
         "Import the app once and fork workers from there; auto checks that it is safe.",
     ),
-    Option("loop", "loop", kinds.choice_kind(model.LoopChoice), "Workers", "auto is uvloop if installed."),
+    Option(
+        "loop",
+        "loop",
+        kinds.choice_kind(model.LoopChoice),
+        "Workers",
+        "auto is uvloop if installed.",
+        aliases=(Alias("asgi-loop"),),
+    ),
     Option(
         "balance",
         "balance",
@@ -295,6 +302,7 @@ OPTIONS: tuple[Option, ...] = (
         kinds.SHARE,
         "Recycling",
         "Up to so many more, at random, so that workers do not go all at once.",
+        aliases=(Alias("limit-max-requests-jitter"),),
     ),
     Option(
         "max-memory",
@@ -378,6 +386,7 @@ OPTIONS: tuple[Option, ...] = (
         kinds.SIZE,
         "WebSocket",
         "Largest message of a client, inflated (close code 1009); 0: no limit.",
+        aliases=(Alias("websocket-max-message-size"),),
     ),
     Option(
         "ws-ping-interval",

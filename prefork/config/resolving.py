@@ -1,8 +1,9 @@
 """Layers, highest first → one `Config`, with where each value came from.
 
-Pure. Precedence: flag > `PREFORK_*` > `-c FILE` or ./prefork.toml > pyproject.toml `[tool.prefork]` > platform >
-default. Most options are taken from the highest layer that sets them. The exceptions are the ones below: addresses
-(a port without a host looks further down for one), the environment (layers add up), and what is derived.
+Pure. Precedence: flag > `PREFORK_*` > `GUNICORN_CMD_ARGS` > `-c FILE` or ./prefork.toml > pyproject.toml
+`[tool.prefork]` > platform > default. Most options are taken from the highest layer that sets them. The exceptions are
+the ones below: addresses (a port without a host looks further down for one), the environment (layers add up), and what
+is derived.
 """
 
 from __future__ import annotations

@@ -55,6 +55,11 @@ def read_flags(flags: Mapping[str, object]) -> Layer:
     return _read(flags, _Source(UsageError, lambda key: f"--{key}", lambda key: f"flag --{key}"))
 
 
+def read_arguments(flags: Mapping[str, object], variable: str) -> Layer:
+    """Those of a command line that stands in a variable."""
+    return _read(flags, _Source(ConfigError, lambda key: f"{variable}: --{key}", lambda _: f"env {variable}"))
+
+
 def read_app(app: str) -> Layer:
     """The command line's argument."""
     return _read({"app": app}, _Source(UsageError, lambda _: "APP", lambda _: "argument APP"))

@@ -42,6 +42,7 @@ from prefork.worker.herding import Herding
 from prefork.worker.publishing import Publisher
 from prefork.worker.recycling import Recycling
 from prefork.worker.talking import Talker
+from prefork.worker.welcoming import start_app
 
 if TYPE_CHECKING:
     from prefork.serve.tls_facts import Tls
@@ -239,7 +240,7 @@ class Life:
         loop.add_signal_handler(signal.SIGTERM, self._leave_alone, "SIGTERM")
         for number in (signal.SIGINT, signal.SIGQUIT):
             loop.add_signal_handler(number, self._orders.put_nowait, say.Quit())
-        booting = loop.create_task(self._service.start_up())
+        booting = loop.create_task(start_app(app_side.starters, self._service))
         order = loop.create_task(self._orders.get())
         await asyncio.wait({booting, order}, return_when=asyncio.FIRST_COMPLETED)
         if not booting.done():

@@ -199,6 +199,8 @@ def import_app(config: Config, log_fd: int | None, unsafe: str) -> Import:
         return Import(None, "preload is never", 0)
     start = clock.monotonic()
     fd = logs.STDERR if log_fd is None else log_fd
+    # The import of the subpackage of the same name put a module there; an import of the app's is in no worker.
+    prefork.worker = None
     pid, before = processes.get_pid(), list_threads()
     faulthandler.dump_traceback_later(config.boot_timeout_s * DUMP_BEFORE_TIMEOUT, file=fd)
     watchdog = list_threads() - before

@@ -22,7 +22,15 @@ class Ended(NamedTuple):
 def clean_environ(**variables: str) -> dict[str, str]:
     """The test's own environment without anything that configures prefork or colours."""
     ours = ("PREFORK_", "LISTEN_")
-    others = {"PORT", "WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS", "NO_COLOR", "FORCE_COLOR", "PWD"}
+    others = {
+        "PORT",
+        "WEB_CONCURRENCY",
+        "FORWARDED_ALLOW_IPS",
+        "GUNICORN_CMD_ARGS",
+        "NO_COLOR",
+        "FORCE_COLOR",
+        "PWD",
+    }
     kept = {k: v for k, v in os.environ.items() if not k.startswith(ours) and k not in others}
     return {**kept, **variables}
 

@@ -27,5 +27,5 @@ def test_a_switch_that_is_on_and_values_are_shown_as_one_writes_them() -> None:
     shown = " ".join(show_help(110).split())
     assert "--[no-]server-header Whether responses say `server: prefork`. [default on]" in shown
     assert "--factory Call" in shown
-    assert "[default 16M]" in shown
+    assert "[default 16M; also --websocket-max-message-size]" in shown
     assert "--balance shared|round-robin|least-connections|ip-hash|MODULE:FUNCTION" in shown

@@ -72,3 +72,72 @@ def test_every_line_that_is_a_comment_is_valid_without_its_sign() -> None:
     tables = cut_tables(tomllib.loads(apps), "prefork.toml")
     assert list(tables.apps) == ["shop", "api"]
     assert pick_layers([tables], "api", None)
+
+
+GUNICORN = """\
+print("settings are read")
+bind = "127.0.0.1:0"
+workers = 1 + 1
+keepalive = 7
+worker_class = "uvicorn.workers.UvicornWorker"
+statsd_host = "collector:8125"
+
+def post_fork(server, worker): ...
+"""
+
+
+def test_a_gunicorn_conf_becomes_a_file_that_passes_a_check_and_names_what_is_left(tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text(APP)
+    (tmp_path / "gunicorn.conf.py").write_text(GUNICORN)
+    made = run_program("init", "--from", "gunicorn.conf.py", "main:app", cwd=tmp_path)
+    assert (made.code, made.stderr) == (0, "settings are read\n")
+    text = (tmp_path / "prefork.toml").read_text()
+    assert tomllib.loads(text) == {
+        "app": "main:app",
+        "bind": "127.0.0.1:0",
+        "workers": 2,
+        "keep-alive": 7,
+        "interface": "asgi",
+    }
+    assert "\n# statsd_host: leave it out: --admin serves /metrics for Prometheus\n" in text
+    assert "\n# post_fork(server, worker): decorate a function" in text
+    checked = run_program("check", cwd=tmp_path)
+    assert (checked.code, checked.stderr) == (0, "")
+    again = run_program("init", "--from", "gunicorn.conf.py", cwd=tmp_path)
+    assert again.code == 78
+    assert (tmp_path / "prefork.toml").read_text() == text
+
+
+def test_an_ecosystem_file_becomes_a_table_for_each_app(tmp_path: Path) -> None:
+    (tmp_path / "e.json").write_text(
+        '{"apps": [{"name": "a", "script": "a.py", "kill_timeout": 1500}, '
+        '{"name": "b.c", "script": "uvicorn", "args": "b:app --port 81", "env_x": {"K": 1}}]}'
+    )
+    made = run_program("init", "--from", "e.json", cwd=tmp_path)
+    assert (made.code, made.stderr) == (0, "")
+    assert tomllib.loads((tmp_path / "prefork.toml").read_text()) == {
+        "app": {
+            "a": {"app": "a.py", "graceful-timeout": "1.5s"},
+            "b.c": {"app": "b:app", "port": 81, "profile": {"x": {"env": {"K": 1}}}},
+        }
+    }
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("workers = 3\nraise SystemExit('x')\n", "gunicorn.conf.py:2: SystemExit: x"),
+        ("workers = = 3\n", "gunicorn.conf.py:1: SyntaxError: invalid syntax"),
+        ("import os\nos._exit(5)\n", "gunicorn.conf.py ended its interpreter (exit 5)"),
+        ("statsd_host = 'x'\n", "gunicorn.conf.py: statsd_host has no counterpart here"),
+        ("workers = object()\n", "gunicorn.conf.py: workers has no counterpart here"),
+        ("loglevel = 'loud'\n", 'gunicorn.conf.py: log-level = "loud": not one of the choices'),
+    ],
+)
+def test_a_gunicorn_conf_that_cannot_be_served_by_is_told_in_a_line(
+    tmp_path: Path, settings: str, message: str
+) -> None:
+    (tmp_path / "gunicorn.conf.py").write_text(settings)
+    ended = run_program("config", "main:app", "-c", "gunicorn.conf.py", cwd=tmp_path)
+    assert (ended.code, ended.stderr.splitlines()[0]) == (78, f"error: {message}")
+    assert len(ended.stderr.splitlines()) <= 4

@@ -85,8 +85,8 @@ MISTAKES: list[tuple[tuple[str | bytes, ...], int, str]] = [
         ("-c", "gunicorn.conf.py"),
         78,
         (
-            "error: gunicorn.conf.py is Python, and configuration is TOML here\n"
-            "  write its settings as keys of a prefork.toml\n"
+            "error: gunicorn.conf.py:2: RuntimeError: no database\n"
+            "  a gunicorn.conf.py is run as gunicorn runs it\n"
         ),
     ),
     (("-c", "folder"), 78, "error: cannot read folder: is a directory\n  it would be {cwd}/folder\n"),
@@ -112,6 +112,7 @@ MISTAKES: list[tuple[tuple[str | bytes, ...], int, str]] = [
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     (tmp_path / "folder").mkdir()
+    (tmp_path / "gunicorn.conf.py").write_text("workers = 2\nraise RuntimeError('no database')\n")
     (tmp_path / "broken.toml").write_text("threads = 1\nworkers = max\n")
     (tmp_path / "misspelt.toml").write_text("grace-timeout = 1\n")
     return tmp_path

@@ -160,6 +160,7 @@ def test_the_public_names_are_these() -> None:
         "__version__",
         "on_message",
         "on_shutdown",
+        "on_worker_start",
         "ready",
         "retire",
         "run",

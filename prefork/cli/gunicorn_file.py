@@ -1,0 +1,78 @@
+"""A gunicorn.conf.py → what it sets, in our words.
+
+It is Python, and whose code runs in the master can block, kill or bloat it: a short-lived interpreter runs it, with a
+limit of time, and answers with plain values. A reload asks again, so the limit is also how long a reload may hold the
+master.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from prefork.config.gunicorn import HOOKS, SETTINGS, Left, Translated, translate
+from prefork.config.values import is_clean
+from prefork.errors import ConfigError
+
+LIMIT_S = 5.0
+MOST_SHOWN = 200
+
+
+def read_gunicorn_file(path: str, label: str, directory: str, environ: Mapping[str, str]) -> Translated:
+    """Run the file at `path` as gunicorn does, in `directory`; `label` names it in errors. Raises `ConfigError`."""
+    found = _run(path, label, directory, environ)
+    if "error" in found:
+        place = f"{label}:{found['line']}" if found["line"] else label
+        raise ConfigError(
+            f"{place}: {_clean(found['error'])}", "a gunicorn.conf.py is run as gunicorn runs it"
+        )
+    read = translate(found["settings"], found["hooks"])
+    odd = tuple(Left(name, "its value is neither text, number, list nor table") for name in found["odd"])
+    return Translated(read.keys, read.left + odd)
+
+
+def refuse_left(read: Translated, label: str) -> None:
+    """Whoever serves by the file must have all that it asks for. Raises `ConfigError`."""
+    if not read.left:
+        return
+    first, *others = read.left
+    hints = [first.instead]
+    if others:
+        hints.append(f"nor have {', '.join(each.name for each in others)}"[:MOST_SHOWN])
+    hints.append(f"prefork init --from {label} writes a prefork.toml of it, with a line for each of these")
+    raise ConfigError(f"{label}: {first.name} has no counterpart here", *hints)
+
+
+def _run(path: str, label: str, directory: str, environ: Mapping[str, str]) -> dict[str, Any]:
+    import subprocess  # noqa: PLC0415  # only who has such a file pays for it
+
+    child = posixpath.join(posixpath.dirname(posixpath.abspath(__file__)), "gunicorn_child.py")
+    command = [sys.executable, child, path, directory, ",".join(SETTINGS), ",".join(HOOKS)]
+    try:
+        ended = subprocess.run(  # noqa: S603  # our own interpreter, the user's own file
+            command,
+            cwd=directory,
+            env=dict(environ),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            timeout=LIMIT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise ConfigError(
+            f"{label} was still running after {LIMIT_S:g} s", "settings are read at every start and reload"
+        ) from None
+    try:
+        found: dict[str, Any] = msgspec.json.decode(ended.stdout, type=dict[str, Any])
+    except msgspec.DecodeError:
+        raise ConfigError(f"{label} ended its interpreter (exit {ended.returncode})") from None
+    return found
+
+
+def _clean(text: str) -> str:
+    shown = text[:MOST_SHOWN]
+    return shown if is_clean(shown) else repr(shown)[1:-1]
