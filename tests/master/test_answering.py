@@ -109,6 +109,7 @@ def test_a_later_request_that_is_refused_is_told_so_alone(desk: Desk) -> None:
     desk.master.wrong = ConfigError("unknown key wokers", "did you mean workers?")
     second = desk.ask(ask.AskReload())
     assert second.now() == [ask.Failed("reload refused: unknown key wokers", ("did you mean workers?",), 78)]
+    assert first.now() == [], "its own goes on"
     desk.world.boot_all()
     assert first.now()[-1] == ask.Done("reloaded, 2 workers run generation 2", {"gen": 2})
 
