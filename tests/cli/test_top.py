@@ -46,6 +46,8 @@ def test_an_interval_that_is_none_is_refused(interval: str, capsys: pytest.Captu
 
 
 def test_nothing_but_a_drawing_needs_rich() -> None:
-    code = "import sys, prefork.cli.top; sys.exit(any(name.partition('.')[0] == 'rich' for name in sys.modules))"
+    code = (
+        "import sys, prefork.cli.top; sys.exit(any(name.partition('.')[0] == 'rich' for name in sys.modules))"
+    )
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
