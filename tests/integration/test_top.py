@@ -106,8 +106,10 @@ def test_a_service_that_goes_away_is_waited_for_and_the_terminal_given_back(star
         screen.wait_for(f"{NAME} serving")
         for back in ("q", "C-c"):
             screen.type("l")
-            shown = screen.wait_for("worker ready slot=0")
-            assert "SLOT" not in shown
+            screen.wait_until(
+                lambda shown: "SLOT" not in shown and "worker ready slot=0" in shown,
+                "the log instead of the table",
+            )
             screen.type(back)
             screen.wait_for("SLOT")
         running.stop()
