@@ -110,7 +110,9 @@ def read_configuration(start: Start, find_app: FindApp | None = None) -> Resolve
     _check_directory(resolved.config.chdir, "chdir")
     for path in resolved.config.reload_dir:
         _check_directory(path, "reload-dir")
-    config = msgspec.structs.replace(resolved.config, config_file=paths[-len(files)] if files else "")
+    config = resolved.config
+    if files:
+        config = msgspec.structs.replace(config, config_file=paths[-len(files)], worker_hooks=files[0].hooks)
     if start.is_background and config.log_file is None:
         from prefork.cli.state import find_log  # noqa: PLC0415  # nobody else asks
 
@@ -257,7 +259,7 @@ def _read_named_file(path: str, start: Start) -> Tables:
 
         read = read_gunicorn_file(join_path(directory, path), path, directory, start.environ)
         refuse_left(read, path)
-        return tables.cut_tables(read.keys, path)
+        return msgspec.structs.replace(tables.cut_tables(read.keys, path), hooks=read.hooks)
     data = _read(join_path(directory, path), path)
     if posixpath.basename(path) == PYPROJECT:
         return tables.cut_tables(read_pyproject(data, path) or {}, path, TOOL_TABLE)
