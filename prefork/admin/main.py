@@ -15,6 +15,7 @@ import socket
 from contextlib import suppress
 from typing import NamedTuple
 
+from prefork.admin.agent import open_agent
 from prefork.admin.asking import Asking
 from prefork.admin.pages import Pages
 from prefork.admin.reception import Reception
@@ -96,8 +97,12 @@ async def serve(heard: Heard, channel: Channel) -> None:
     asking = Asking(loop, channel, heard.reader)
     pages = Pages(loop, asking, Tree(), heard.order)
     service = AsgiService(pages, SETTINGS, loop)
-    Reception(loop, service, heard.listeners).open()
+    agents_from = len(heard.listeners) - heard.order.agents
+    Reception(loop, service, heard.listeners[:agents_from]).open()
+    agents = [await open_agent(asking, listener) for listener in heard.listeners[agents_from:]]
     gc.collect()
     gc.freeze()
     gc.enable()
     await asking.wait_end()
+    for agent in agents:
+        agent.close()

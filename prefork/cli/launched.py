@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import msgspec
 
@@ -26,6 +26,8 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     arguments: tuple[str, ...]
     """Of `prefork run`; empty if there were secrets among them."""
     log: str
+    chdir: str = ""
+    """Where it works."""
     boot_timeout_s: float = 60.0
     secrets: tuple[str, ...] = ()
     """Flags that were given and are not in `arguments`."""
@@ -45,12 +47,6 @@ def write_record(environ: Mapping[str, str], record: Record, pid: int) -> None:
     keeping.write_kept(
         posixpath.join(directory, f"{record.name}.json"), msgspec.json.encode(record), "state file"
     )
-
-
-def find_running(environ: Mapping[str, str], names: Iterable[str]) -> dict[str, int]:
-    """Those of these names that run, with their pids."""
-    records = (read_record(environ, name) for name in names)
-    return {record.name: record.pid for record in records if record is not None and record.is_running()}
 
 
 def list_records(environ: Mapping[str, str]) -> list[Record]:

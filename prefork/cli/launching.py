@@ -47,6 +47,8 @@ class Launch(msgspec.Struct, frozen=True):
     arguments: tuple[str, ...]
     """Of `prefork run`."""
     log: str
+    chdir: str
+    """Where it will work."""
     boot_timeout_s: float = 60.0
     keep_fds: tuple[int, ...] = ()
 

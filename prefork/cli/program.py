@@ -22,6 +22,7 @@ HELP = """Run a Python server on every core, deploy it without losing a request.
   prefork 'shop:create_app()' -b unix:/run/shop.sock
   prefork check main:app                   would it start? tells without serving
   prefork config                           every setting, and who set it
+  prefork start                            every app of prefork.toml, in the background
   prefork ls                               what runs; then status, reload, scale, stop …
 \b
 Signals: HUP reloads without losing a request, TTIN and TTOU change the number of workers, TERM stops.

@@ -84,6 +84,7 @@ def resurrect() -> int:
             directory=record.directory,
             arguments=record.arguments,
             log=record.log,
+            chdir=record.chdir or record.directory,
             boot_timeout_s=record.boot_timeout_s,
         )
         for record in services

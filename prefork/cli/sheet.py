@@ -9,7 +9,7 @@ from prefork.cli.tables import lay_out, show_latency, show_rate, show_size, show
 from prefork.control.client import Service
 from prefork.control.status import ServiceStatus, SlotStatus, WorkerStatus, show_state
 
-HEAD = ("WORKER", "PID", "STATE", "GEN", "UP", "REQUESTS", "BUSY", "CONNS", "CPU", "MEMORY", "NOTE")
+HEAD = ("WORKER", "PID", "STATE", "GEN", "UP", "REQUESTS", "BUSY", "CONNS", "CPU", "MEM", "NOTE")
 RIGHT = frozenset(HEAD) - {"STATE", "NOTE"}
 BEAT_LATE_S = 2.0
 """A loop beats every half second: four beats missed are worth a note."""

@@ -13,11 +13,12 @@ from prefork.cli.app_words import pick_apps
 from prefork.cli.arguments import find_secrets, write_arguments
 from prefork.cli.complaints import flatten, print_error
 from prefork.cli.cutting import PROFILE_FLAG
-from prefork.cli.launched import Record, find_running, write_record
+from prefork.cli.launched import Record, write_record
 from prefork.cli.launching import Attempt, Launch, launch_all, wait_for_outcomes
 from prefork.cli.parameters import ServiceCommand, pick_given
 from prefork.cli.readiness import Failed, Serving
 from prefork.cli.reading import Start, read_configuration, read_tables, start_from_flags
+from prefork.cli.running import find_running
 from prefork.config.addresses import parse_address
 from prefork.config.tables import list_apps
 from prefork.errors import EXIT_OK, AppError, ConfigError, PreforkError
@@ -87,6 +88,7 @@ def prepare(start: Start, word: str, given: Mapping[str, Any]) -> tuple[Launch, 
         directory=start.directory,
         arguments=write_arguments(word, flags),
         log=config.log_file,
+        chdir=config.chdir,
         boot_timeout_s=config.boot_timeout_s,
         keep_fds=tuple(address.fd for address in fds),
     )
@@ -96,6 +98,7 @@ def prepare(start: Start, word: str, given: Mapping[str, Any]) -> tuple[Launch, 
         arguments=() if find_secrets(flags) else launch.arguments,
         secrets=find_secrets(flags),
         log=config.log_file,
+        chdir=config.chdir,
         boot_timeout_s=config.boot_timeout_s,
     )
 
@@ -104,12 +107,8 @@ def start_launches(
     launches: list[Launch], records: Mapping[str, Record], environ: Mapping[str, str]
 ) -> dict[str, int]:
     """Start those that do not run, wait, tell. Returns the exit codes of those that failed."""
-    running = find_running(environ, [launch.name for launch in launches])
-    for launch in launches:
-        if launch.name in running:
-            print(f"{launch.name}: runs already, pid {running[launch.name]}")
-    wanted = [launch for launch in launches if launch.name not in running]
     codes: dict[str, int] = {}
+    wanted = [launch for launch in launches if _is_wanted(launch, environ, codes)]
 
     def tell_outcome(attempt: Attempt) -> None:
         name, outcome = attempt.launch.name, attempt.outcome
@@ -134,6 +133,24 @@ def start_launches(
         print("not waited for: what was started goes on in the background", file=sys.stderr)
         raise
     return {launch.name: codes[launch.name] for launch in launches if launch.name in codes}
+
+
+def _is_wanted(launch: Launch, environ: Mapping[str, str], codes: dict[str, int]) -> bool:
+    """Is it neither running nor in the way of another? Says so, and notes the exit code of the latter."""
+    found = find_running(environ, launch.name, launch.chdir)
+    if found is None:
+        return True
+    if found.is_in(launch.chdir):
+        print(f"{launch.name}: runs already, pid {found.pid}")
+        return False
+    elsewhere = f"another {launch.name} runs in {found.chdir}, pid {found.pid}"
+    if not found.shares_log:
+        print(f"{launch.name}: {elsewhere}", file=sys.stderr)
+        return True
+    error = PreforkError(elsewhere, "give this one a name of its own: --name, or name = in its table")
+    _complain(launch.name, error)
+    codes[launch.name] = error.exit_code
+    return False
 
 
 def _list_starts(words: tuple[str, ...], given: Mapping[str, Any]) -> Iterator[tuple[str, Start]]:

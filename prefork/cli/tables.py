@@ -40,11 +40,12 @@ def lay_out(
     room = max(shutil.get_terminal_size((80, 24)).columns, 60) if sys.stdout.isatty() else 0
     lines = []
     for row in [list(head), *cells]:
-        placed = [
-            f"{cell:>{width}}" if name in right else f"{cell:<{width}}"
-            for name, cell, width in zip(head, row, widths, strict=True)
-        ]
-        line = _GAP.join(placed).rstrip()
+        line = ""
+        for name, before, cell, width in zip(head, ["", *head[:-1]], row, widths, strict=True):
+            # Numbers stand apart by themselves: what is in front of them is shorter than its column.
+            gap = " " if name in right and before in right else _GAP if before else ""
+            line += gap + (f"{cell:>{width}}" if name in right else f"{cell:<{width}}")
+        line = line.rstrip()
         lines.append(line[: room - 1] + "…" if room and len(line) > room else line)
     return lines
 

@@ -69,7 +69,7 @@ def _parse_interval(text: str) -> float:
     try:
         interval_s = parse_positive_duration(text)
     except RefusedValueError as error:
-        raise UsageError(f"--interval {text}: {error}") from None
+        raise UsageError(f"--interval {text}: {error.message}", *error.hints) from None
     if interval_s < SHORTEST_S:
         raise UsageError(f"--interval {text}: less than {show_duration(SHORTEST_S)}")
     return interval_s

@@ -192,5 +192,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     # operation
     admin: tuple[str, ...] = ()
     """Where the admin process listens, as in `bind`. Empty: there is none."""
+    agent_check: tuple[str, ...] = ()
+    """Where the admin process tells HAProxy whether it shall send clients, and how many."""
     min_ready: str = "1"
     """So many ready workers, or what share of those wanted, make the service ready for traffic: `2`, `50%`."""

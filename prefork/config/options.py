@@ -605,6 +605,14 @@ OPTIONS: tuple[Option, ...] = (
         repeatable=True,
     ),
     Option(
+        "agent-check",
+        "agent_check",
+        kinds.ADMIN,
+        "Operation",
+        "Answer HAProxy's agent-check there: up and its weight, drain, or down (repeatable).",
+        repeatable=True,
+    ),
+    Option(
         "min-ready",
         "min_ready",
         kinds.POSITIVE_SHARE,

@@ -86,8 +86,8 @@ def resolve(
     fields = {field: each.value for field, each in given.items()}
     if "workers" in fields:
         fields["workers"], fields["workers_why"] = count_workers(fields["workers"], count_cpus)
-    if "admin" in fields:
-        fields["admin"] = _name_under(fields["admin"], chdir)
+    for field in {"admin", "agent_check"} & fields.keys():
+        fields[field] = _name_under(fields[field], chdir)
     fields["reload_dir"] = tuple(join_path(chdir, path) for path in fields.get("reload_dir", ()))
     for field in ("pid", "log_file", "access_log", "certfile", "keyfile", "ca_certs"):
         if fields.get(field, "-") not in {None, "-"}:

@@ -38,7 +38,7 @@ class UnusableError(Exception):
 
 
 def list_places(environ: Mapping[str, str], uid: int) -> Iterator[Place]:
-    """In the order in which they are tried."""
+    """In the order in which they are tried. Whoever sets `PREFORK_CONTROL` means that place and no other."""
     if given := environ.get(VARIABLE):
         given = given.rstrip("/") or "/"
         if given.endswith(SUFFIX) and not _is_directory(given):
@@ -46,6 +46,7 @@ def list_places(environ: Mapping[str, str], uid: int) -> Iterator[Place]:
             yield Place(directory or ("/" if given.startswith("/") else "."), file, is_ours=False)
         else:
             yield Place(given, is_ours=False)
+        return
     # systemd makes it: several, with colons between them, if the unit names several.
     if given := environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]:
         yield Place(given, is_ours=False)
@@ -85,7 +86,7 @@ def list_sockets(environ: Mapping[str, str], uid: int) -> list[str]:
     for place in list_places(environ, uid):
         for path in [place.path_for("")] if place.file else _list_directory(place.directory):
             found[path] = None
-    for directory in _list_shared(uid):
+    for directory in _list_shared(uid) if not environ.get(VARIABLE) else ():
         for path in _list_directory(directory):
             found[path] = None
     return [path for path in found if _is_socket(path)]

@@ -317,7 +317,7 @@ class GiveAdminListener(Message, frozen=True, tag="give-admin-listener"):
 
 
 class ServeAdmin(Message, frozen=True, tag="serve-admin"):
-    """Answer at the listeners that were given."""
+    """Answer at the listeners that were given: HTTP, but at the last `agents` of them a line for HAProxy."""
 
     name: str
     """The service's, for the process's title."""
@@ -325,6 +325,7 @@ class ServeAdmin(Message, frozen=True, tag="serve-admin"):
     """Where the app's processes keep their metrics; empty: nowhere."""
     is_metrics_dir_ours: bool
     """Was it made for this service alone? Else files there may be somebody else's."""
+    agents: int
     chdir: str
     """The app's directory, from where `metrics_dir` is seen."""
     log_format: LogFormat

@@ -154,31 +154,46 @@ class Answering:
         )
 
     def _tell_reload(self, gen: int, *, wait: bool) -> Answers:
-        if (error := self._master.refusal) is not None:
-            yield ask.Failed(f"reload refused: {error.message}", error.hints, error.exit_code)
-            return
-        arbiter = self._master.arbiter
+        master, arbiter = self._master, self._master.arbiter
         fleet, history, said = arbiter.fleet, arbiter.fleet.history, None
-        if not wait:
-            yield ask.Done("reload queued" if arbiter.has_queued() else "reloading", {"gen": gen})
+        if (refused := self._find_refusal()) is not None:
+            yield refused
             return
         while history.last_gen < gen:
-            if self._is_stopping() or self._master.exit is not None:
+            # Once it has begun or is queued, a refusal is that of a later request.
+            is_accepted = arbiter.has_queued() or fleet.last_gen >= gen
+            if not is_accepted and (refused := self._find_refusal()) is not None:
+                yield refused
+                return
+            if self._is_stopping() or master.exit is not None:
                 yield ask.Failed("the reload was given up: the service is stopping")
                 return
-            if fleet.rollout is None and not arbiter.has_queued():
+            if not master.is_reloading():
                 yield ask.Failed("the reload was given up: all workers drain")
                 return
-            if (rollout := fleet.rollout) is not None and rollout.gen == gen:
-                now = ask.Progress(gen, count_moved(fleet), fleet.target, find_stage(fleet, rollout))
-            else:
-                now = ask.Progress(gen, 0, fleet.target, "queued")
+            if is_accepted and not wait:
+                yield ask.Done("reload queued" if arbiter.has_queued() else "reloading", {"gen": gen})
+                return
+            now = self._find_progress(gen) if is_accepted else said  # until then, code of the user's is read
             yield now if now != said else None
             said = now
         if history.last_gen > gen or history.last_reload == OK:
             yield ask.Done(f"reloaded, {fleet.target} workers run generation {gen}", {"gen": gen})
         else:
             yield self._explain_failure(gen, history.last_reload)
+
+    def _find_refusal(self) -> ask.Failed | None:
+        error = self._master.refusal
+        if error is None:
+            return None
+        return ask.Failed(f"reload refused: {error.message}", error.hints, error.exit_code)
+
+    def _find_progress(self, gen: int) -> ask.Progress:
+        fleet = self._master.arbiter.fleet
+        rollout = fleet.rollout
+        if rollout is None or rollout.gen != gen:
+            return ask.Progress(gen, 0, fleet.target, "queued")
+        return ask.Progress(gen, count_moved(fleet), fleet.target, find_stage(fleet, rollout))
 
     def _explain_failure(self, gen: int, why: str) -> ask.Failed:
         error = self._master.find_failure(gen)

@@ -99,6 +99,7 @@ def make_order(provision: Provision) -> Order | None:
         name=config.name,
         metrics_dir=provision.metrics_dir or find_users_metrics_dir(config),
         is_metrics_dir_ours=bool(provision.metrics_dir),
+        agents=len(config.agent_check),
         chdir=config.chdir,
         log_format=config.log_format,
         user=config.user,

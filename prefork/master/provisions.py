@@ -150,9 +150,9 @@ class Provider:
         return found
 
     def bind_admin(self, config: Config) -> tuple[Listener, ...]:
-        """The same for the admin process."""
+        """The same for the admin process: those of `admin` first, then those of `agent_check`."""
         owner, found = find_owner(config), list[Listener]()
-        for text in config.admin:
+        for text in (*config.admin, *config.agent_check):
             address = parse_address(text)
             made = next(
                 (
@@ -168,7 +168,7 @@ class Provider:
                     backlog=ADMIN_BACKLOG,
                     socket_mode=config.socket_mode,
                     owner=owner,
-                    option="--admin",
+                    option="--admin" if text in config.admin else "--agent-check",
                 )
                 self._admin.append(made)
             found.append(made)

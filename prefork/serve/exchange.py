@@ -89,8 +89,7 @@ class Exchange:
         """The path as UTF-8 and as latin-1 text, both percent-decoded, the raw path, the query string."""
         self.headers: list[tuple[bytes, bytes]] = []
         """Names in lower case, in the order they came."""
-        self.block: Block | None = None
-        """What the fields were taken from, if no parser was needed."""
+        self.block: Block | None = None  # what the fields were taken from, if no parser was needed
         self.version = "1.1"
         self.keep_alive = True
         """The request allows another one after it."""

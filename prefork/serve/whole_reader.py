@@ -17,6 +17,12 @@ from prefork.serve.whole_request import END, Block, read_block, read_request_lin
 PIECE_BYTES = 8192
 """The connection feeds the parser at most so much of a head at once; a whole request is no longer."""
 NO_LIMIT = 1 << 62
+STRANGE_BEFORE_PARSER = 4
+"""So many requests in a row that say something new each, and a connection's short ones are the parser's …"""
+SHORT_BYTES = 256
+"""… because a few new fields cost less there, and many known ones less here …"""
+LOOK_AGAIN_EACH = 64
+"""… but for one in so many."""
 
 Feed = Callable[[bytes], None]
 
@@ -47,6 +53,7 @@ class WholeReader:
         "_most_whole_bytes",
         "_requests",
         "_settings",
+        "_strange",
         "_vocabulary",
         "_whole_bytes",
         "exchange",
@@ -68,6 +75,8 @@ class WholeReader:
         self._empty_after: object = None
         """Since which request empty lines are counted."""
         self._block: Block | None = None
+        self._strange = 0
+        """How many requests in a row had another block than the one before."""
         self._block_raw = b""
         """The bytes of the block, with the empty line …"""
         self._whole_bytes = -1
@@ -78,14 +87,18 @@ class WholeReader:
         if len(data) > self._most_whole_bytes:
             return None
         line, _, rest = data.partition(b"\r\n")
-        asked = self._requests.get(line) or read_request_line(line, self._vocabulary)
-        if asked is None:
-            return None
         if len(rest) == self._whole_bytes and rest.startswith(self._block_raw):
             block = self._block
+            self._strange = 0
         else:
+            self._strange = strange = self._strange + 1
+            if strange > STRANGE_BEFORE_PARSER and strange % LOOK_AGAIN_EACH and len(rest) < SHORT_BYTES:
+                return None
             block = self._learn_block(rest)
         if block is None:
+            return None
+        asked = self._requests.get(line) or read_request_line(line, self._vocabulary)
+        if asked is None:
             return None
         self.exchange = exchange = self._connection.admit()
         exchange.method, exchange.target = asked

@@ -96,13 +96,17 @@ class AppOutput:
         with self._lock:
             most = self._writer.most_line_bytes or FILE_LINE_BYTES
             rendered = [*self._render(stream, lines, most), b""]
+            dropped = self._writer.dropped
             written = self._writer.write(b"\n".join(rendered))
             if not written and self._patience_s:
                 written = self._writer.wait_written(self._patience_s)
             self._patience_s = PATIENCE_S if written else 0.0
-            if written and self._writer.dropped:
-                dropped, self._writer.dropped = self._writer.dropped, 0
+            # A full disk takes nothing and says so at once: word of it has to find room, too.
+            if written and dropped and self._writer.dropped == dropped:
+                self._writer.dropped = 0
                 self._writer.write(self._tell_dropped(dropped) + b"\n")
+                if self._writer.dropped:
+                    self._writer.dropped = dropped
 
     def _render(self, stream: Stream, lines: list[bytes], most: int) -> Iterator[bytes]:
         head = self._render_head(stream, LEVELS[stream], LABELS[stream])
@@ -140,7 +144,7 @@ class AppOutput:
         return b'{"time":"%b' % before.encode(), b'Z",' + msgspec.json.encode({**said, "pid": pid})[1:-1]
 
     def _tell_dropped(self, lines: int) -> bytes:
-        event = "lines of the app's were dropped: nobody read them"
+        event = "lines of the app's were dropped: no room for them"
         head = self._render_head("", "warning", "WARNING")
         return head + (b',"event":"%b","lines":%d}' if self._as_json else b"%b lines=%d") % (
             event.encode(),

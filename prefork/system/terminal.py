@@ -18,7 +18,7 @@ _SECOND_SCREEN = "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J"
 _FIRST_SCREEN = "\x1b[?7h\x1b[?25h\x1b[?1049l"
 _TOGETHER, _DONE = "\x1b[?2026h", "\x1b[?2026l"
 """What is between the two is shown at once, by terminals that know these."""
-WRITE_TIMEOUT_S = 5.0
+WRITE_TIMEOUT_S = 1.0
 
 
 class Terminal:

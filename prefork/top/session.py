@@ -92,7 +92,12 @@ class Session:
     def _draw(self) -> None:
         size = Size(*read_size())
         lines = draw_screen(self._gathered.show(), self._watching, size, self._glyphs, clock.monotonic())
-        self._terminal.show(render(lines, size.width))
+        try:
+            self._terminal.show(render(lines, size.width))
+        except TimeoutError:  # Ctrl-S: the next screen will be whole again
+            return
+        except OSError:  # the terminal is gone, and nobody sees us any more
+            self._exit_code = BY_SIGNAL + signal.SIGHUP
 
     def _hear_keys(self, inbox: SignalInbox) -> None:
         typed = self._terminal.read()

@@ -167,3 +167,14 @@ def test_the_public_names_are_these() -> None:
         "send",
         "worker",
     ]
+
+
+def test_the_master_goes_on_with_its_table_when_the_file_gets_others(
+    master: FakeMaster, tmp_path: Path
+) -> None:
+    file = tmp_path / "prefork.toml"
+    file.write_text('[app.shop]\napp = "shop:app"\n')
+    assert main([]) == 0
+    file.write_text('[app.api]\napp = "api:app"\n[app.shop]\napp = "shop:other"\n')
+    assert master.reread is not None
+    assert master.reread().app == "shop:other"

@@ -26,11 +26,21 @@ UID = os.geteuid()
         (
             {"RUNTIME_DIRECTORY": "/run/shop:/run/more", "PREFORK_CONTROL": "/srv/here/"},
             1000,
-            ["/srv/here/shop.sock", "/run/shop/shop.sock", "/tmp/prefork-1000/shop.sock"],
+            ["/srv/here/shop.sock"],
         ),
-        ({"PREFORK_CONTROL": "/srv/own.sock"}, 1000, ["/srv/own.sock", "/tmp/prefork-1000/shop.sock"]),
-        ({"PREFORK_CONTROL": "own.sock"}, 1000, ["./own.sock", "/tmp/prefork-1000/shop.sock"]),
+        ({"PREFORK_CONTROL": "/srv/own.sock"}, 0, ["/srv/own.sock"]),
+        ({"PREFORK_CONTROL": "own.sock"}, 1000, ["./own.sock"]),
         ({"PREFORK_CONTROL": "", "RUNTIME_DIRECTORY": ""}, 1000, ["/tmp/prefork-1000/shop.sock"]),
+        (
+            {"RUNTIME_DIRECTORY": "/run/shop:/run/more", "XDG_RUNTIME_DIR": "/run/user/0"},
+            0,
+            [
+                "/run/shop/shop.sock",
+                "/run/user/0/prefork/shop.sock",
+                "/run/prefork/shop.sock",
+                "/tmp/prefork-0/shop.sock",
+            ],
+        ),
     ],
 )
 def test_places_are_tried_in_their_order(environ: dict[str, str], uid: int, paths: list[str]) -> None:
@@ -70,6 +80,6 @@ def test_only_sockets_are_listed_each_once(tmp_path: Path) -> None:
     (tmp_path / "file.sock").touch()
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(f"{tmp_path}/a.sock")
-        environ = {"PREFORK_CONTROL": str(tmp_path), "RUNTIME_DIRECTORY": str(tmp_path)}
-        found = [path for path in list_sockets(environ, UID) if path.startswith(str(tmp_path))]
-        assert found == [f"{tmp_path}/a.sock"]
+        assert list_sockets({"PREFORK_CONTROL": str(tmp_path)}, UID) == [f"{tmp_path}/a.sock"]
+        twice = {"RUNTIME_DIRECTORY": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
+        assert [p for p in list_sockets(twice, UID) if p.startswith(str(tmp_path))] == [f"{tmp_path}/a.sock"]

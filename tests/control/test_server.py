@@ -260,12 +260,22 @@ def test_a_service_that_gets_another_name_gets_another_socket(office: Office, tm
 def test_a_path_that_is_too_long_or_a_directory_that_is_not_there_leads_to_the_next_place(
     tmp_path: Path,
 ) -> None:
-    runtime = tmp_path / "r"
-    runtime.mkdir()
-    for given in (f"/{'x' * 120}.sock", f"{tmp_path}/no/such", "/proc/1"):
-        office = Office(tmp_path, PREFORK_CONTROL=given, RUNTIME_DIRECTORY=str(runtime))
+    for given in (f"/{'x' * 120}", f"{tmp_path}/no/such", "/proc/1"):
+        office = Office(tmp_path, RUNTIME_DIRECTORY=given, XDG_RUNTIME_DIR=str(tmp_path))
         office.server.open("shop", office.desk)
-        assert office.server.path == f"{runtime}/shop.sock"
+        assert office.server.path == f"{tmp_path}/prefork/shop.sock"
+        office.close()
+
+
+def test_a_place_that_was_named_is_the_only_one(tmp_path: Path, told: list[str]) -> None:
+    for given, why in [
+        (f"/{'x' * 120}.sock", "longer than the 103 bytes"),
+        (f"{tmp_path}/no", "no such file"),
+    ]:
+        office = Office(tmp_path, PREFORK_CONTROL=given, XDG_RUNTIME_DIR=str(tmp_path))
+        office.server.open("shop", office.desk)
+        assert office.server.path == ""
+        assert why in told.pop()
         office.close()
 
 

@@ -53,8 +53,8 @@ class Screen:
         self._tmux("resize-window", *_size(width, height))
 
     def capture(self, *, colours: bool = False) -> str:
-        """What stands on it, a line for each of its lines."""
-        return self._tmux("capture-pane", "-p", *(["-e"] if colours else []))
+        """What stands on it, a line for each of its lines; with colours, also to the end of each."""
+        return self._tmux("capture-pane", "-p", *(["-e", "-N"] if colours else []))
 
     def wait_until(self, condition: Callable[[str], object], what: str) -> str:
         """What stands on it then."""

@@ -7,6 +7,8 @@ import pwd
 import signal
 import socket
 import stat
+import subprocess
+import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,7 +20,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from tests.integration.conftest import Start
 from tests.integration.http_client import Address, Connection, get
 from tests.integration.load import Load
-from tests.integration.running import Running, parse_address, wait_until
+from tests.integration.running import Running, clean_environment, parse_address, wait_until
 from tests.integration.test_privileges import NOBODY, WAY, needs_nobody, open_folder
 
 __all__ = ["open_folder"]
@@ -78,6 +80,25 @@ def test_readyz_tells_balancers_when_to_come_and_to_go_and_livez_never_wavers(st
     assert running.get().status == 200, "it serves on during --shutdown-delay"
     assert running.wait_exit() == 0
     running.wait_gone()
+
+
+def test_drain_leaves_the_balancers_and_nothing_else_and_undrain_comes_back(
+    start: Start, tmp_path: Path
+) -> None:
+    control = {"PREFORK_CONTROL": str(tmp_path / "control.sock")}
+    running = start("hello_asgi:app", "--name", "shop", *ADMIN, env=control)
+    admin = find_admin(running)
+
+    def operate(command: str) -> None:
+        words = [sys.executable, "-m", "prefork", command, "shop"]
+        subprocess.run(words, env=clean_environment() | control, check=True, timeout=30, capture_output=True)
+
+    wait_answer(admin, "/readyz", (200, "ready"))
+    operate("drain")
+    wait_answer(admin, "/readyz", (503, "drained by an operator"))
+    assert running.get().status == 200
+    operate("undrain")
+    wait_answer(admin, "/readyz", (200, "ready"))
 
 
 def test_ready_means_as_many_workers_as_were_asked_for(start: Start) -> None:

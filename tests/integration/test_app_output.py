@@ -113,7 +113,7 @@ def test_an_app_that_prints_to_a_reader_that_is_stuck_hangs_neither_itself_nor_t
     wait_until(read_on, "word of the dropped lines")
     os.close(reader)
     assert re.search(
-        rb"\[WARNING\] slot=\d lines of the app's were dropped: nobody read them lines=\d+\n", said
+        rb"\[WARNING\] slot=\d lines of the app's were dropped: no room for them lines=\d+\n", said
     )
 
 

@@ -80,7 +80,7 @@ def manager() -> Iterator[Manager]:
         yield listening
 
 
-def test_a_manager_hears_of_start_reload_failed_reload_and_stop(
+def test_a_manager_hears_of_start_reload_failed_and_refused_reload_and_stop(
     start: Start, manager: Manager, tmp_path: Path
 ) -> None:
     env = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "500000"}
@@ -98,6 +98,12 @@ def test_a_manager_hears_of_start_reload_failed_reload_and_stop(
     told += ["RELOADING=1", "MONOTONIC_USEC", "READY=1"]
     manager.wait_for(*told)
     assert running.find_records("reload failed")
+
+    (tmp_path / "prefork.toml").write_text("no-such-key = 1\n")
+    running.signal(signal.SIGHUP)
+    told += ["RELOADING=1", "MONOTONIC_USEC", "READY=1"]
+    manager.wait_for(*told)
+    assert "reload refused" in running.log
 
     assert "STATUS=starting: 0 of 2 workers ready" in manager.notices
     wait_until(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import sys
@@ -18,7 +19,9 @@ from tests.integration.load import Load
 from tests.integration.running import Running, clean_environment
 from tests.integration.screens import Screen, is_there
 
-TOP = f"{sys.executable} -m prefork top"
+NAME = f"shop-{os.getpid()}"
+"""Services of others may run on this machine."""
+TOP = f"{sys.executable} -m prefork top {NAME}; echo exit=$?; stty -a"
 SIZES = ((80, 24), (160, 50))
 
 needs_tmux = pytest.mark.skipif(not is_there(), reason="tmux is not installed")
@@ -53,12 +56,11 @@ def has_rate(shown: str) -> bool:
 
 @needs_tmux
 def test_a_service_under_load_is_shown_right_at_every_size_and_obeys_the_keys(start: Start) -> None:
-    running = start("hello_asgi:app", "--workers", "2", "--name", "shop", "--settle", "0")
+    running = start("hello_asgi:app", "--workers", "2", "--name", NAME, "--settle", "0")
     with Load(running.address, threads=2) as load, open_screen(running, *SIZES[0]) as screen:
-        screen.type(TOP + "; echo exit=$?; stty -a", "Enter")
+        screen.type(TOP, "Enter")
         for width, height in SIZES:
             screen.resize(width, height)
-            since, answered = time.monotonic(), load.answered
             shown = screen.wait_until(
                 lambda shown, height=height: (
                     has_rate(shown) and re.match(r"q quit", shown.splitlines()[height - 1])
@@ -71,10 +73,6 @@ def test_a_service_under_load_is_shown_right_at_every_size_and_obeys_the_keys(st
             assert {int(row["PID"]) for row in rows} == {process.pid for process in running.workers}
             total = read_number(shown, "req/s")
             assert sum(float(row["REQ/S"]) for row in rows) == pytest.approx(total, abs=2)
-            # What the clients counted, as far as a busy machine lets one say.
-            elapsed = time.monotonic() - since
-            if elapsed > 1:
-                assert (load.answered - answered) / elapsed == pytest.approx(total, rel=0.6)
         screen.type("+")
         screen.wait_for("workers 3/3")
         pid = read_rows(screen.capture())[1]["PID"]
@@ -85,42 +83,49 @@ def test_a_service_under_load_is_shown_right_at_every_size_and_obeys_the_keys(st
             lambda shown: read_rows(shown)[1]["PID"] not in (pid, "-"), "another worker in slot 1"
         )
         screen.type("r")
-        screen.wait_for("reload shop? y/n")
+        screen.wait_for(f"reload {NAME}? y/n")
         screen.type("y")
-        screen.wait_until(lambda shown: "shop serving" in shown and "gen 2" in shown, "the second generation")
+        screen.wait_until(
+            lambda shown: f"{NAME} serving" in shown and "gen 2" in shown, "the second generation"
+        )
+        # Output that was stopped does not stop the program: what was typed meanwhile is done.
+        screen.type("C-s")
         screen.type("q")
+        screen.type("C-q")
         assert_given_back(screen, 0)
     assert load.report.lost == 0
 
 
 @needs_tmux
 def test_a_service_that_goes_away_is_waited_for_and_the_terminal_given_back(start: Start) -> None:
-    running = start("hello_asgi:app", "--name", "shop")
+    running = start("hello_asgi:app", "--name", NAME)
     with open_screen(running, 80, 24) as screen:
-        screen.type(TOP + "; echo exit=$?; stty -a", "Enter")
-        screen.wait_for("shop serving")
+        screen.type(TOP, "Enter")
+        screen.wait_for(f"{NAME} serving")
         running.stop()
         screen.wait_for("waiting for it")
-        start("hello_asgi:app", "--name", "shop", env={"PREFORK_CONTROL": running.control})
-        screen.wait_for("shop serving")
+        start("hello_asgi:app", "--name", NAME, env={"PREFORK_CONTROL": running.control})
+        screen.wait_for(f"{NAME} serving")
         screen.wait_for("another master answers to this name")
         # Ctrl-Z gives the terminal to the shell, which runs what stands behind `;` next; fg takes it back.
         screen.type("C-z")
         screen.wait_for("exit=148")
         screen.type("clear", "Enter")
         screen.type("fg; echo exit=$?; stty -a", "Enter")
-        screen.wait_for("shop serving")
+        screen.wait_for(f"{NAME} serving")
         find_top(running).send_signal(signal.SIGTERM)
         assert_given_back(screen, 128 + signal.SIGTERM)
 
 
 def test_without_a_terminal_there_is_a_table_or_json(start: Start) -> None:
-    running = start("hello_asgi:app", "--workers", "2", "--name", "shop")
-    with Load(running.address, threads=2):
-        table = running.prefork("top", "--once", "shop")
-        one = running.prefork("monit", "--once", "--json")
+    running = start("hello_asgi:app", "--workers", "2", "--name", NAME)
+    with Load(running.address, threads=2) as load:
+        table = running.prefork("top", "--once", NAME)
+        since, answered = time.monotonic(), load.answered
+        one = running.prefork("monit", "--once", "--json", NAME)
+        by_clients = (load.answered - answered) / (time.monotonic() - since)
     refused = running.prefork("top")
-    unknown = running.prefork("top", "--once", "shap")
+    unknown = running.prefork("top", "--once", "nobody")
 
     assert (table.returncode, table.stderr, table.stdout.isprintable() or "\x1b" not in table.stdout) == (
         0,
@@ -130,13 +135,14 @@ def test_without_a_terminal_there_is_a_table_or_json(start: Start) -> None:
     assert len(read_rows(table.stdout)) == 2
     (service,) = json.loads(one.stdout)["services"]
     rates = [worker["requests_per_s"] for worker in service["workers"]]
-    assert service["name"] == "shop"
+    assert service["name"] == NAME
     assert service["requests_per_s"] == pytest.approx(sum(rates), rel=0.01)
-    assert service["requests_per_s"] > 0
+    # What the clients counted, as far as a busy machine lets one say.
+    assert by_clients / 3 < service["requests_per_s"] < by_clients * 3
     assert refused.returncode == 2
     assert "--once" in refused.stderr
     assert unknown.returncode == 3
-    assert "shap does not run" in unknown.stderr
+    assert "nobody does not run" in unknown.stderr
 
 
 def assert_whole(shown: str, width: int, height: int) -> None:
@@ -144,7 +150,7 @@ def assert_whole(shown: str, width: int, height: int) -> None:
     lines = shown.splitlines()
     assert len(lines) == height
     assert max(map(len, lines)) <= width
-    assert lines[0].startswith("shop serving")
+    assert lines[0].startswith(f"{NAME} serving")
     assert lines[1].startswith("127.0.0.1:")
     headings = [index for index, line in enumerate(lines) if "SLOT" in line]
     assert len(headings) == 1
@@ -164,6 +170,6 @@ def find_top(running: Running) -> psutil.Process:
     for process in psutil.process_iter(["cmdline"]):
         with suppress(psutil.Error):
             words = process.info["cmdline"] or []
-            if words[-2:] == ["prefork", "top"] and process.cwd() == str(running.folder):
+            if words[-2:] == ["top", NAME] and process.cwd() == str(running.folder):
                 return process
     raise AssertionError("prefork top does not run")

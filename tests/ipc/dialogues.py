@@ -153,6 +153,7 @@ DIALOGUES = [
                 name="shop",
                 metrics_dir="/dev/shm/prefork-metrics-1",
                 is_metrics_dir_ours=True,
+                agents=1,
                 chdir="/srv/shop",
                 log_format="json",
                 user="nobody",

@@ -99,6 +99,7 @@ def test_it_is_given_its_listeners_and_the_place_of_the_metrics(world: World) ->
         name="prefork",
         metrics_dir="/dev/shm/made",
         is_metrics_dir_ours=True,
+        agents=0,
         chdir="/srv/shop",
         log_format="auto",
         user=None,

@@ -172,3 +172,9 @@ def test_a_length_is_noted_and_two_are_for_the_parser() -> None:
     assert block.length_bytes == 12
     assert vocabulary.noted_lines[b"Content-Length: 12"][1] == LENGTH
     assert read_block(b"Host: a\r\nContent-Length: 12\r\nContent-Length: 12", vocabulary) is None
+
+
+def test_a_client_that_says_something_new_each_time_is_heard_each_time(asked: Asked) -> None:
+    reads = [make(b"Host: a", b"X-Number: %d" % number) for number in range(100)]
+    heard = asked.ask(*reads, reads[-1]).requests
+    assert [dict(request.headers)[b"x-number"] for request in heard] == [b"%d" % n for n in [*range(100), 99]]

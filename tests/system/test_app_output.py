@@ -11,6 +11,7 @@ import select
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -183,7 +184,7 @@ def test_nobody_reads_so_a_print_waits_once_and_what_was_dropped_is_told(
             break
     (line,) = told
     assert line == (
-        f"[{os.getpid()}] [WARNING] slot=- lines of the app's were dropped: nobody read them lines={600 - kept}"
+        f"[{os.getpid()}] [WARNING] slot=- lines of the app's were dropped: no room for them lines={600 - kept}"
     )
 
 
@@ -206,3 +207,21 @@ def test_the_streams_lead_to_the_descriptors_for_whoever_asks(text: Printed) -> 
     assert (sys.stdout.fileno(), sys.stderr.fileno(), sys.stdout.isatty()) == (1, 2, False)
     sys.stdout.buffer.write(b"bytes \xff\n")
     assert text.lines()[0].endswith(" bytes \udcff")
+
+
+def test_what_a_full_disk_took_is_told_when_there_is_room_again(tmp_path: Path) -> None:
+    full, room = os.open("/dev/full", os.O_WRONLY), tmp_path / "a.log"
+    fd = os.open(room, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    log_fd = os.dup(full)
+    output = AppOutput(log_fd, as_json=False, log_time="none")
+    output._writer._is_file = True  # as on a disk that is full
+    for _ in range(5):
+        output.put("stdout", [b"lost", b"lost"])
+    os.dup2(fd, log_fd)
+    output.put("stdout", [b"found"])
+    lines = room.read_text().splitlines()
+    assert [line.partition("slot=- ")[2] for line in lines] == [
+        "found", "lines of the app's were dropped: no room for them lines=10"
+    ]  # fmt: skip
+    for each in (full, fd, log_fd):
+        os.close(each)

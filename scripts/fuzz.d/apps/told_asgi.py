@@ -13,6 +13,9 @@ async def read_body(receive):
 
 
 async def app(scope, receive, send):
+    if scope["type"] == "websocket":  # a mutation may have made one of it: 403 then
+        await send({"type": "websocket.close"})
+        return
     if scope["type"] != "http":
         raise NotImplementedError
     raw_path = scope["raw_path"]
