@@ -32,14 +32,15 @@ def read_gunicorn_file(path: str, label: str, directory: str, environ: Mapping[s
         )
     read = translate(found["settings"], found["hooks"])
     odd = tuple(Left(name, "its value is neither text, number, list nor table") for name in found["odd"])
-    return Translated(read.keys, read.left + odd)
+    return Translated(read.keys, read.left + odd, read.hooks)
 
 
 def refuse_left(read: Translated, label: str) -> None:
     """Whoever serves by the file must have all that it asks for. Raises `ConfigError`."""
-    if not read.left:
+    left = [each for each in read.left if each.name.partition("(")[0] not in read.hooks]
+    if not left:
         return
-    first, *others = read.left
+    first, *others = left
     hints = [first.instead]
     if others:
         hints.append(f"nor have {', '.join(each.name for each in others)}"[:MOST_SHOWN])

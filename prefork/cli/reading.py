@@ -34,6 +34,7 @@ from prefork.system import interpreter
 from prefork.system.cpus import count_cpus
 
 OWN_FILE = "prefork.toml"
+GUNICORN_FILE = "gunicorn.conf.py"
 TOOL_TABLE = "tool.prefork"
 BACKGROUND_LOG_BYTES = 100 * 1024 * 1024
 
@@ -110,7 +111,9 @@ def read_configuration(start: Start, find_app: FindApp | None = None) -> Resolve
     _check_directory(resolved.config.chdir, "chdir")
     for path in resolved.config.reload_dir:
         _check_directory(path, "reload-dir")
-    config = msgspec.structs.replace(resolved.config, config_file=paths[-len(files)] if files else "")
+    config = resolved.config
+    if files:
+        config = msgspec.structs.replace(config, config_file=paths[-len(files)], worker_hooks=files[0].hooks)
     if start.is_background and config.log_file is None:
         from prefork.cli.state import find_log  # noqa: PLC0415  # nobody else asks
 
@@ -119,7 +122,8 @@ def read_configuration(start: Start, find_app: FindApp | None = None) -> Resolve
             config = msgspec.structs.replace(config, log_max_size_bytes=BACKGROUND_LOG_BYTES)
     if config.reload:  # nobody else asks
         config = msgspec.structs.replace(config, read_from=(*paths, *env_files))
-    return msgspec.structs.replace(resolved, config=config, table=table)
+    notes = resolved.notes + (() if files else _tell_unread(start.directory))
+    return msgspec.structs.replace(resolved, config=config, table=table, notes=notes)
 
 
 def read_tables(start: Start) -> list[Tables]:
@@ -168,10 +172,20 @@ def _make_start(layers: list[Layer], config_file: object, profile: object) -> St
     environ = dict(os.environ)
     path = _read_word("the configuration file", config_file, environ.get("PREFORK_CONFIG"))
     path = _read_gunicorn_arguments(environ)[0] if path is None else path
+    path = None if path is None else path.removeprefix("file:")  # as gunicorn may have it
     directory = find_directory(environ)
     has_own_file = path is None and posixpath.exists(posixpath.join(directory, OWN_FILE))
     profile = _read_word("the profile", profile, environ.get("PREFORK_PROFILE"))
     return Start(tuple(layers), path, directory, environ, os.getpid(), has_own_file, profile)
+
+
+def _tell_unread(directory: str) -> tuple[str, ...]:
+    """Gunicorn reads this file unasked: whoever expects that shall hear of it."""
+    if not posixpath.exists(posixpath.join(directory, GUNICORN_FILE)):
+        return ()
+    return (
+        f"{GUNICORN_FILE} is not read: -c {GUNICORN_FILE} does, prefork init --from {GUNICORN_FILE} translates it",
+    )
 
 
 def _read_gunicorn_arguments(environ: Mapping[str, str]) -> tuple[str | None, list[Layer]]:
@@ -252,12 +266,14 @@ def _read_files(start: Start) -> tuple[list[Tables], list[str]]:
 
 def _read_named_file(path: str, start: Start) -> Tables:
     directory = start.directory
+    if path.startswith("python:"):
+        raise ConfigError(f"{path} is a module", "name its file, as in -c shop/gunicorn.conf.py")
     if path.endswith(".py"):
         from prefork.cli.gunicorn_file import read_gunicorn_file, refuse_left  # noqa: PLC0415  # few have one
 
         read = read_gunicorn_file(join_path(directory, path), path, directory, start.environ)
         refuse_left(read, path)
-        return tables.cut_tables(read.keys, path)
+        return msgspec.structs.replace(tables.cut_tables(read.keys, path), hooks=read.hooks)
     data = _read(join_path(directory, path), path)
     if posixpath.basename(path) == PYPROJECT:
         return tables.cut_tables(read_pyproject(data, path) or {}, path, TOOL_TABLE)

@@ -6,8 +6,10 @@ here. Classes that swap the standard library for green threads are refused by na
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from prefork.config.nearest import find_nearest
-from prefork.config.values import RefusedValueError, parse_text
+from prefork.config.values import RefusedValueError, parse_choice, parse_text
 
 INTERFACES = {
     "sync": "wsgi",
@@ -33,6 +35,21 @@ REFUSED = {
     "aiohttp": "an aiohttp app brings its own server: run several of it behind a proxy, or port it to ASGI",
 }
 ACCEPTED = "sync, gthread, asgi, uvicorn (better: leave it out, the interface is detected)"
+
+
+def parse_interface(value: object, choices: Iterable[str]) -> str:
+    """One of our own words; uvicorn's asgi3 is what asgi means here."""
+    if isinstance(value, str):
+        word = value.strip().lower()
+        if word == "asgi3":
+            return "asgi"
+        if word == "asgi2":
+            raise RefusedValueError(
+                "ASGI 2 is not spoken here",
+                ", ".join(choices),
+                instead="wrap it: asgiref.compatibility.guarantee_single_callable(app)",
+            )
+    return parse_choice(value, choices)
 
 
 def parse_worker_class(value: object) -> str:

@@ -28,7 +28,8 @@ def parse_pairs(value: object) -> dict[str, str]:
     pairs = {}
     for item in value:
         if not isinstance(item, str) or "=" not in item:
-            raise RefusedValueError("no = in it", _ACCEPTED)
+            instead = f"--profile {item} chooses a [profile.{item}]" if _is_word(item) else ""
+            raise RefusedValueError("no = in it", _ACCEPTED, instead=instead)
         name, _, text = item.partition("=")
         pairs[_check_name(name)] = _read_value(text)
     return pairs
@@ -53,6 +54,11 @@ def parse_env_file(text: str, source: str) -> dict[str, str]:
         except RefusedValueError as refused:
             raise ConfigError(f"{source}, line {number}: {refused.message}", *refused.hints) from None
     return pairs
+
+
+def _is_word(item: object) -> bool:
+    # PM2's --env NAME.
+    return isinstance(item, str) and item.isidentifier() and item.islower()
 
 
 def _check_name(name: object) -> str:

@@ -26,6 +26,8 @@ class Translated(msgspec.Struct, frozen=True):
     keys: Mapping[str, object]
     """As in a prefork.toml; in the order of the source."""
     left: tuple[Left, ...] = ()
+    hooks: tuple[str, ...] = ()
+    """Names of functions that each worker can call."""
 
 
 class _Own(msgspec.Struct, frozen=True):
@@ -238,7 +240,10 @@ HOOKS: Mapping[str, str] = MappingProxyType(
         "dirty_worker_exit": _DIRTY,
     }
 )
-"""gunicorn's hooks: none runs here, and each has a place."""
+"""gunicorn's hooks, each with its place in a service that has no gunicorn.conf.py."""
+
+IN_WORKERS = frozenset({"post_fork", "post_worker_init", "worker_exit"})
+"""Those that each worker calls when the service goes by the file itself."""
 
 
 def list_flags() -> dict[str, str]:
@@ -258,4 +263,4 @@ def translate(settings: Mapping[str, object], hooks: Mapping[str, str]) -> Trans
         elif value and value not in row.harmless:
             left.append(Left(name, row.instead))
     left += [Left(name + arguments, HOOKS[name]) for name, arguments in hooks.items()]
-    return Translated(keys, tuple(left))
+    return Translated(keys, tuple(left), tuple(name for name in hooks if name in IN_WORKERS))

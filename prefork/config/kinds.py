@@ -11,7 +11,7 @@ import msgspec
 from prefork.config import addresses, tls, values, workers
 from prefork.config.access_format import parse_access_format
 from prefork.config.balance import SHARED, STRATEGIES, parse_balance
-from prefork.config.classes import parse_worker_class
+from prefork.config.classes import parse_interface, parse_worker_class
 from prefork.config.environment import parse_pairs
 from prefork.config.peers import parse_headers, parse_peers, parse_proxy_headers
 from prefork.config.values import Parser
@@ -78,6 +78,13 @@ def choice_kind(literal: Any) -> Kind:
     """One of a Literal's words."""
     choices = get_args(literal)
     return Kind(partial(values.parse_choice, choices=choices), "|".join(choices), literal)
+
+
+def interface_kind(literal: Any) -> Kind:
+    """As `choice_kind`, with uvicorn's names besides."""
+    kind = choice_kind(literal)
+    parse = partial(parse_interface, choices=get_args(literal))
+    return Kind(parse, kind.metavar, kind.toml_type)
 
 
 def list_kind(metavar: str) -> Kind:

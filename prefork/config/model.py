@@ -104,6 +104,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     reload_exclude: tuple[str, ...] = ()
     config_file: str = ""
     """The file that was read, absolute; empty if there was none."""
+    worker_hooks: tuple[str, ...] = ()
+    """Names of functions in `config_file`, then a gunicorn.conf.py, that each worker calls."""
     read_from: tuple[str, ...] = ()
     """The files that all this was read from, or would be if they were there."""
 

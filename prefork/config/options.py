@@ -59,7 +59,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "interface",
         "interface",
-        kinds.choice_kind(model.InterfaceChoice),
+        kinds.interface_kind(model.InterfaceChoice),
         "App",
         "What the app speaks; auto looks at it and says what it found.",
         aliases=(Alias("worker-class", kinds.WORKER_CLASS, "-k"),),

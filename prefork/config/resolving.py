@@ -96,7 +96,7 @@ def resolve(
     origin = {
         field: given[field].origin if field in given else "default" for field in config.__struct_fields__
     }
-    for derived in ("workers_why", "config_file", "read_from"):
+    for derived in ("workers_why", "config_file", "worker_hooks", "read_from"):
         del origin[derived]
     return Resolved(config, origin, tuple(notes), _tell_env_files(layers, chdir))
 

@@ -33,6 +33,8 @@ class Tables(msgspec.Struct, frozen=True):
     """Without their profiles."""
     profiles: Mapping[tuple[str, str], Mapping[str, Any]]
     """By app and name; the app of a profile of all apps is empty."""
+    hooks: tuple[str, ...] = ()
+    """Names of functions for workers, of a file that is Python."""
 
     def label(self, *path: str) -> str:
         """A table as errors and origins name it: `prefork.toml [app.shop]`."""

@@ -42,7 +42,7 @@ from prefork.worker.herding import Herding
 from prefork.worker.publishing import Publisher
 from prefork.worker.recycling import Recycling
 from prefork.worker.talking import Talker
-from prefork.worker.welcoming import start_app
+from prefork.worker.welcoming import load_hooks, start_app
 
 if TYPE_CHECKING:
     from prefork.serve.tls_facts import Tls
@@ -94,11 +94,14 @@ def run_worker(errand: Errand, prepared: Prepared | None = None) -> int:
         if prepared is None:
             config = errand.boot.config
             prepared = prepare(config, errand.app or _import_app(config), errand.tls)
+        hooks = load_hooks(errand.boot.config, errand.fork.slot, app_side.starters)
         life = Life(errand, prepared, channel, born)
         guard.watch(life.list_listeners)
         code = prepared.loop.run_until_complete(life.live())
         _close_loop(prepared.loop, life.time_left())
         life.close_access_log()
+        if hooks is not None:
+            hooks.end()
         leave_threads(life.time_left(), code, life.who())
     except AppError as error:
         channel.send(encode(say.BootFailed(*describe_failure(error))))

@@ -9,9 +9,25 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
+from prefork.config.model import Config
 from prefork.errors import AppError
 from prefork.serve.service import Service
+
+if TYPE_CHECKING:
+    from prefork.worker.gunicorn_hooks import GunicornHooks
+
+
+def load_hooks(config: Config, slot: int, starters: list[Callable[[], object]]) -> GunicornHooks | None:
+    """Those of a gunicorn.conf.py, if the service goes by one: they begin before all `starters`. Raises `AppError`."""
+    if not config.worker_hooks:
+        return None
+    from prefork.worker.gunicorn_hooks import GunicornHooks  # noqa: PLC0415  # few have any
+
+    hooks = GunicornHooks(config, slot)
+    starters.insert(0, hooks.begin)
+    return hooks
 
 
 async def start_app(hooks: Sequence[Callable[[], object]], service: Service) -> None:
@@ -26,7 +42,7 @@ async def _call(hook: Callable[[], object]) -> None:
         result = hook()
         if inspect.isawaitable(result):
             await result
-    except (asyncio.CancelledError, GeneratorExit):
+    except (asyncio.CancelledError, GeneratorExit, AppError):
         raise
     # SystemExit too: it is not the hook's to say how the worker ends.
     except BaseException as error:  # noqa: BLE001

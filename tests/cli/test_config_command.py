@@ -12,7 +12,7 @@ from prefork.cli.main import main
 from prefork.config.model import Config
 from prefork.config.options import OPTIONS, decides_field
 
-DERIVED = {"config_file", "workers_why", "read_from"}
+DERIVED = {"config_file", "worker_hooks", "workers_why", "read_from"}
 
 
 @pytest.fixture(autouse=True)

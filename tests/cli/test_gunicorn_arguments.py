@@ -71,3 +71,16 @@ def test_it_counts_above_the_file_it_names_and_below_our_own_variables(tmp_path:
     assert [told[name]["value"] for name in ("workers", "threads", "keep_alive_s")] == [2, 3, 4]
     assert told["threads"]["origin"] == "env GUNICORN_CMD_ARGS"
     assert told["workers"]["origin"] == "gunicorn.conf.py"
+
+
+def test_a_gunicorn_conf_that_nobody_named_is_told_of(tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text("async def app(scope, receive, send): ...\n")
+    (tmp_path / "gunicorn.conf.py").write_text("bind = '127.0.0.1:0'\n")
+    unread = run_program("check", "main:app", "--bind", ":0", cwd=tmp_path)
+    assert unread.code == 0
+    assert "note: gunicorn.conf.py is not read: -c gunicorn.conf.py does, " in unread.stdout + unread.stderr
+    for name in ("gunicorn.conf.py", "file:gunicorn.conf.py"):
+        read = run_program("check", "main:app", "-c", name, cwd=tmp_path)
+        assert (read.code, "is not read" in read.stdout + read.stderr) == (0, False)
+    refused = run_program("check", "main:app", "-c", "python:shop.conf", cwd=tmp_path)
+    assert (refused.code, refused.stderr.splitlines()[0]) == (78, "error: python:shop.conf is a module")

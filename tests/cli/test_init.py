@@ -131,6 +131,10 @@ def test_an_ecosystem_file_becomes_a_table_for_each_app(tmp_path: Path) -> None:
         ("import os\nos._exit(5)\n", "gunicorn.conf.py ended its interpreter (exit 5)"),
         ("statsd_host = 'x'\n", "gunicorn.conf.py: statsd_host has no counterpart here"),
         ("workers = object()\n", "gunicorn.conf.py: workers has no counterpart here"),
+        (
+            "def when_ready(server): ...\ndef post_fork(server, worker): ...\n",
+            "gunicorn.conf.py: when_ready(server) has no counterpart here",
+        ),
         ("loglevel = 'loud'\n", 'gunicorn.conf.py: log-level = "loud": not one of the choices'),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from prefork.config.classes import ACCEPTED, REFUSED, parse_worker_class
+from prefork.config.classes import ACCEPTED, REFUSED, parse_interface, parse_worker_class
 from prefork.config.values import RefusedValueError
 
 
@@ -41,4 +41,15 @@ def test_other_classes_are_refused_by_name_with_what_to_do(written: str, problem
     assert refused.value.message == problem
     assert refused.value.hints == (
         (instead, f"accepted: {ACCEPTED}") if instead else (f"accepted: {ACCEPTED}",)
+    )
+
+
+def test_interfaces_have_uvicorn_s_names_too() -> None:
+    words = ("auto", "asgi", "wsgi")
+    assert [parse_interface(word, words) for word in ("ASGI3", "asgi", "wsgi")] == ["asgi", "asgi", "wsgi"]
+    with pytest.raises(RefusedValueError) as refused:
+        parse_interface("asgi2", words)
+    assert refused.value.hints == (
+        "wrap it: asgiref.compatibility.guarantee_single_callable(app)",
+        "accepted: auto, asgi, wsgi",
     )

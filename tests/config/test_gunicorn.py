@@ -244,6 +244,7 @@ def test_what_is_ours_keeps_its_meaning_and_what_is_not_is_named() -> None:
             Left("statsd_host", "leave it out: --admin serves /metrics for Prometheus"),
             Left("post_fork(server, worker)", HOOKS["post_fork"]),
         ),
+        ("post_fork",),
     )
     given = read_table(read.keys, "gunicorn.conf.py").given
     assert {key: each.value for key, each in given.items() if key != "bind"} == {

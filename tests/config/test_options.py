@@ -17,7 +17,7 @@ from prefork.config.options import (
     list_names,
 )
 
-DERIVED = {"config_file", "workers_why", "read_from"}
+DERIVED = {"config_file", "worker_hooks", "workers_why", "read_from"}
 """Told along with other fields, never set."""
 
 

@@ -44,7 +44,7 @@ FIELD = re.compile(r"(?:^|\s)([a-z_]+)=(\"(?:[^\"\\]|\\.)*\"|\S*)")
 
 # What the caller's shell or CI may have set, and a fresh machine has not.
 FOREIGN = re.compile(
-    r"PREFORK_|LISTEN_|WEB_CONCURRENCY$|PORT$|FORWARDED_ALLOW_IPS$|NO_COLOR$|FORCE_COLOR$|PYTHON"
+    r"PREFORK_|LISTEN_|GUNICORN_CMD_ARGS$|WEB_CONCURRENCY$|PORT$|FORWARDED_ALLOW_IPS$|NO_COLOR$|FORCE_COLOR$|PYTHON"
 )
 
 T = TypeVar("T")

@@ -1,0 +1,63 @@
+"""A service that goes by its gunicorn.conf.py: settings, hooks of workers, reloads."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+from tests.integration.conftest import Start
+from tests.integration.running import wait_until
+
+SETTINGS = """\
+import os
+workers = 2
+accesslog = "-"
+MARK = "first"
+
+def post_fork(server, worker):
+    server.log.info("%s post_fork %s of %s", MARK, worker.age, server.cfg.workers)
+    print(f"forked {worker.pid == os.getpid()}", flush=True)
+
+def post_worker_init(worker):
+    print(f"init {worker.cfg.accesslog}", flush=True)
+
+def worker_exit(server, worker):
+    print(f"exit {worker.pid == os.getpid()} {MARK}", flush=True)
+"""
+
+
+def test_settings_and_hooks_of_workers_run_and_a_reload_reads_them_anew(tmp_path: Path, start: Start) -> None:
+    file = tmp_path / "gunicorn.conf.py"
+    file.write_text(SETTINGS)
+    running = start("pids:app", "-c", "gunicorn.conf.py")
+
+    assert len(running.ready_workers) == 2
+    assert "first post_fork 1 of 2" in running.log
+    assert "first post_fork 2 of 2" in running.log
+    assert running.output.count("forked True") >= 2
+    assert running.output.count("init -") >= 2
+
+    file.write_text(SETTINGS.replace("workers = 2", "workers = 3").replace("first", "second"))
+    running.signal(signal.SIGHUP)
+    running.wait_for_record("reloaded")
+    running.wait_workers(3)
+    assert "second post_fork 1 of 3" in running.log
+
+    file.write_text("raise SystemExit('not now')\n")
+    running.signal(signal.SIGHUP)
+    refusal = "reload refused: gunicorn.conf.py:1: SystemExit: not now"
+    wait_until(lambda: refusal in running.log, "the reload is refused")
+    assert len(running.ready_workers) == 3
+    assert running.stop() == 0
+    assert running.output.count("exit True first") == 2
+    assert running.output.count("exit True second") == 3
+
+
+def test_a_hook_of_workers_that_raises_fails_the_boot(tmp_path: Path, start: Start) -> None:
+    (tmp_path / "gunicorn.conf.py").write_text("def post_fork(server, worker):\n    server.WORKERS\n")
+    running = start("pids:app", "-c", "gunicorn.conf.py", wait=False)
+    assert running.wait_exit() == 3
+    assert (
+        "gunicorn.conf.py: post_fork raised AttributeError: prefork's stand-in for gunicorn's server has no WORKERS"
+        in running.log
+    )
