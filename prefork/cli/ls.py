@@ -14,7 +14,7 @@ from prefork.cli.tables import show_rate, show_size, show_span, show_table
 from prefork.control.client import Service, find_services
 from prefork.control.status import show_state
 
-HEAD = ("NAME", "STATE", "READY", "PID", "UP", "DIED", "REQ/S", "BUSY", "CPU", "MEM", "ADDRESS")
+HEAD = ("NAME", "STATE", "READY", "PID", "UP", "DIED", "REQ/S", "NOW", "CPU", "MEM", "ADDRESS")
 RIGHT = frozenset(HEAD) - {"NAME", "STATE", "ADDRESS"}
 
 
@@ -30,7 +30,7 @@ def make_ls_command() -> click.Command:
 READY  workers that are ready, and how many there shall be
 DIED   workers that had to be replaced, reloads not counted
 REQ/S  on average since the start; CPU too, 100% is one CPU
-BUSY   requests being answered now
+NOW    requests being answered now
 MEM    of all its processes, shared pages counted once (PSS)
 """,
         short_help="List the services that run.",

@@ -9,7 +9,7 @@ from prefork.cli.tables import lay_out, show_latency, show_rate, show_size, show
 from prefork.control.client import Service
 from prefork.control.status import ServiceStatus, SlotStatus, WorkerStatus, show_state
 
-HEAD = ("WORKER", "PID", "STATE", "GEN", "UP", "REQUESTS", "BUSY", "CONNS", "CPU", "MEM", "NOTE")
+HEAD = ("WORKER", "PID", "STATE", "GEN", "UP", "REQUESTS", "NOW", "CONNS", "CPU", "MEM", "NOTE")
 RIGHT = frozenset(HEAD) - {"STATE", "NOTE"}
 BEAT_LATE_S = 2.0
 """A loop beats every half second: four beats missed are worth a note."""
@@ -41,7 +41,7 @@ def write_details(service: Service) -> Iterator[str]:
     """Everything that the sheet has no room for."""
     status, totals = service.status, service.status.totals
     drained = " (out of rotation)" if status.is_drained else ""
-    yield f"  ready     {'yes' if status.is_ready else 'no'}: {status.min_ready} ready worker is enough{drained}"
+    yield f"  readyz    {'yes' if status.is_ready else 'no'}: {status.min_ready} ready worker is enough{drained}"
     yield f"  count     {status.workers_wanted} workers wanted{': ' + status.workers_why if status.workers_why else ''}"
     yield f"  balance   {status.balance}"
     yield f"  config    {status.config_file or 'no file: flags, variables and defaults'}"

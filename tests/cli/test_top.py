@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -41,3 +43,11 @@ def test_an_interval_that_is_none_is_refused(interval: str, capsys: pytest.Captu
     assert main(["top", "--once", f"--interval={interval}"]) == 2
 
     assert f"--interval {interval}" in capsys.readouterr().err
+
+
+def test_nothing_but_a_drawing_needs_rich() -> None:
+    code = (
+        "import sys, prefork.cli.top; sys.exit(any(name.partition('.')[0] == 'rich' for name in sys.modules))"
+    )
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

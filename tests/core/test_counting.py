@@ -136,3 +136,34 @@ def test_ends_in_words_become_reasons(how: str, booting: bool, killed: bool, rea
 @pytest.mark.parametrize("words", ["", "max-", "max-requests2", "max-memoryless", "MAX-AGE"])
 def test_an_apps_words_never_make_a_new_label(words: str) -> None:
     assert classify_retirement(words) == "app"
+
+
+def test_a_worker_that_an_operator_wants_replaced_drains_behind_its_successor() -> None:
+    world = make_world(workers=2)
+    world.pass_time(2)
+    world.asked.add(2)
+    world.tell(on.ReplaceAsked(1))
+    assert world.told_to_go == set()
+    world.boot_all()
+    assert (world.told_to_go, world.serving()) == ({2}, [(0, 1), (1, 1)])
+    assert world.arbiter.fleet.history.restarts == {"asked": 1}
+
+
+def test_a_slot_that_was_given_up_is_tried_again_when_an_operator_asks() -> None:
+    world = make_world(workers=2, max_restarts=0)
+    world.pass_time(2)
+    world.worker_exits(2)
+    world.worker_ready(3)
+    world.worker_exits(3)
+    world.pass_time(60)
+    assert world.arbiter.fleet.slots[1].failed
+    world.tell(on.ReplaceAsked(1))
+    world.boot_all()
+    assert world.serving() == [(0, 1), (1, 1)]
+
+
+def test_replacing_what_is_not_there_or_while_stopping_does_nothing() -> None:
+    world = make_world(workers=2)
+    assert world.tell(on.ReplaceAsked(7)) == []
+    world.tell(on.StopAsked(quick=False, reason="TERM"))
+    assert world.tell(on.ReplaceAsked(0)) == []

@@ -13,7 +13,7 @@ from prefork.core.states import WorkerState
 
 QUIET = (do.Report, do.AdoptConfiguration)
 """Actions that say nothing of processes: left out of what `tell` returns."""
-RETIRES = {"max-requests"}
+RETIRES = {"max-requests", "asked by an operator"}
 
 
 class World:

@@ -125,7 +125,13 @@ def test_the_app_is_imported_and_served_as_the_user_and_cannot_go_back(
     assert 0 not in said["groups"]
     assert running.master.uids().real == 0
     assert socket_path.stat().st_uid == user.pw_uid
-    assert running.stop() == 0
+    control = Path(running.find_records("control socket")[0].fields["path"])
+    assert (control.stat().st_uid, control.stat().st_mode & 0o777) == (0, 0o600), (
+        "the app cannot operate itself"
+    )
+    assert running.prefork("reload", "--wait").returncode == 0
+    assert running.prefork("stop").returncode == 0
+    assert running.wait_exit() == 0
     assert not (open_folder / "p.pid").exists()
     assert not socket_path.exists()
 

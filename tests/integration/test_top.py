@@ -16,7 +16,7 @@ import pytest
 
 from tests.integration.conftest import Start
 from tests.integration.load import Load
-from tests.integration.running import Running, clean_environment
+from tests.integration.running import Running, clean_environment, wait_until
 from tests.integration.screens import Screen, is_there
 
 NAME = f"shop-{os.getpid()}"
@@ -29,8 +29,8 @@ needs_tmux = pytest.mark.skipif(not is_there(), reason="tmux is not installed")
 
 @contextmanager
 def open_screen(running: Running, width: int, height: int) -> Iterator[Screen]:
-    environ = clean_environment() | {"PREFORK_CONTROL": running.control}
-    kept = {name: environ[name] for name in ("PATH", "PYTHONPATH", "PREFORK_CONTROL")}
+    environ = clean_environment() | {"PREFORK_CONTROL": running.control, "HOME": str(running.folder)}
+    kept = {name: environ[name] for name in ("HOME", "PATH", "PYTHONPATH", "PREFORK_CONTROL")}
     with Screen(width, height, running.folder, kept) as screen:
         yield screen
 
@@ -98,10 +98,20 @@ def test_a_service_under_load_is_shown_right_at_every_size_and_obeys_the_keys(st
 
 @needs_tmux
 def test_a_service_that_goes_away_is_waited_for_and_the_terminal_given_back(start: Start) -> None:
-    running = start("hello_asgi:app", "--name", NAME)
+    running = start("hello_asgi:app", "--name", NAME, "--log-file", "shop.log", wait=False)
+    log = running.folder / "shop.log"
+    wait_until(lambda: log.exists() and "serving " in log.read_text(), "that it serves")
     with open_screen(running, 80, 24) as screen:
         screen.type(TOP, "Enter")
         screen.wait_for(f"{NAME} serving")
+        for back in ("q", "C-c"):
+            screen.type("l")
+            screen.wait_until(
+                lambda shown: "SLOT" not in shown and "worker ready slot=0" in shown,
+                "the log instead of the table",
+            )
+            screen.type(back)
+            screen.wait_for("SLOT")
         running.stop()
         screen.wait_for("waiting for it")
         start("hello_asgi:app", "--name", NAME, env={"PREFORK_CONTROL": running.control})
