@@ -8,6 +8,21 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+INTEGRATION = ROOT / "tests" / "integration"
+BRIEF = frozenset(
+    f"test_{name}"
+    for name in (
+        "serving",
+        "signals",
+        "frameworks",
+        "operating",
+        "background",
+        "websockets",
+        "tls",
+        "top",
+        "admin",
+    )
+)
 
 
 def pytest_configure() -> None:
@@ -18,17 +33,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--thorough", action="store_true", help="also run the tests that take long and say nearly the same"
     )
+    parser.addoption(
+        "--brief", action="store_true", help="of the whole program, run what may differ from Python to Python"
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Without `--thorough`, leave out what is marked so, unless it was asked for by its name."""
-    is_asked_for = bool(config.option.keyword) or any("::" in argument for argument in config.args)
-    if config.getoption("thorough") or is_asked_for:
+    """Leave out what nobody asked for, unless it was asked for by its name."""
+    if config.option.keyword or any("::" in argument for argument in config.args):
         return
-    left_out = [item for item in items if is_thorough(item)]
+    kept, left_out = [], []
+    for item in items:
+        is_left_out = (not config.getoption("thorough") and is_thorough(item)) or (
+            config.getoption("brief") and not is_brief(item)
+        )
+        (left_out if is_left_out else kept).append(item)
     if left_out:
         config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if not is_thorough(item)]
+        items[:] = kept
 
 
 def is_thorough(item: pytest.Item) -> bool:
@@ -36,5 +58,9 @@ def is_thorough(item: pytest.Item) -> bool:
     if item.get_closest_marker("thorough"):
         return True
     call = getattr(item, "callspec", None)
-    is_integration = item.path.is_relative_to(ROOT / "tests" / "integration")
-    return is_integration and call is not None and call.params.get("loop") == "asyncio"
+    return item.path.is_relative_to(INTEGRATION) and call is not None and call.params.get("loop") == "asyncio"
+
+
+def is_brief(item: pytest.Item) -> bool:
+    """Is it of a unit, or of what a program does that leans on its Python?"""
+    return not item.path.is_relative_to(INTEGRATION) or item.path.stem in BRIEF
