@@ -42,7 +42,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave out what nobody asked for, unless it was asked for by its name."""
     if config.option.keyword or any("::" in argument for argument in config.args):
         return
-    kept, left_out = [], []
+    kept: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
     for item in items:
         is_left_out = (not config.getoption("thorough") and is_thorough(item)) or (
             config.getoption("brief") and not is_brief(item)

@@ -77,8 +77,13 @@ def _write_app(read: Translated, app: str) -> str:
         lines.append(f"{name.option.key} = {_write(written)}")
     if left:
         lines += ["", "# --- What has no counterpart here, and what to do instead"]
-        lines += [f"# {each.name}: {each.instead}" for each in left]
+        lines += [_show(f"# {each.name}: {each.instead}") for each in left]
     return "\n".join(lines) + "\n"
+
+
+def _show(comment: str) -> str:
+    # A key of JSON may hold a line's end, and what follows would be no comment.
+    return "".join(c if c.isprintable() else " " for c in comment)
 
 
 def _write(value: object) -> str:

@@ -13,6 +13,7 @@ import os
 workers = 2
 accesslog = "-"
 MARK = "first"
+print(f"read by {os.getpid()};", flush=True)
 
 def post_fork(server, worker):
     server.log.info("%s post_fork %s of %s", MARK, worker.age, server.cfg.workers)
@@ -48,7 +49,10 @@ def test_settings_and_hooks_of_workers_run_and_a_reload_reads_them_anew(tmp_path
     refusal = "reload refused: gunicorn.conf.py:1: SystemExit: not now"
     wait_until(lambda: refusal in running.log, "the reload is refused")
     assert len(running.ready_workers) == 3
+    master = running.master.pid
     assert running.stop() == 0
+    assert "read by" in running.output + running.log
+    assert f"read by {master};" not in running.output + running.log
     assert running.output.count("exit True first") == 2
     assert running.output.count("exit True second") == 3
 
