@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -63,7 +64,9 @@ def test_files(start: Start, tmp_path: Path, app: str, options: tuple[str, ...])
         opened = Path(f"/proc/{running.workers[0].pid}/fd")
 
         def is_closed() -> bool:
-            return not any(fd.resolve().name == "data.bin" for fd in opened.iterdir())
+            with suppress(FileNotFoundError):  # one was closed while we look: once more
+                return not any(fd.readlink().name == "data.bin" for fd in opened.iterdir())
+            return False
 
         wait_until(is_closed, "the end of the file, which frameworks close behind the response")
     assert running.stop() == 0

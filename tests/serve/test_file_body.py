@@ -9,6 +9,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,12 @@ def path(tmp_path: Path) -> Path:
 
 
 def list_open(path: Path) -> list[Path]:
-    return [fd for fd in Path("/proc/self/fd").iterdir() if fd.exists() and fd.resolve() == path]
+    found = []
+    for fd in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed while we look
+            if fd.readlink() == path:
+                found.append(fd)
+    return found
 
 
 def wait_closed(path: Path) -> None:
