@@ -13,7 +13,7 @@ from prefork.cli.reading import read_text
 from prefork.config.ecosystem import read_ecosystem
 from prefork.config.gunicorn import Left, Translated
 from prefork.config.options import NAMES
-from prefork.config.resolving import join_path
+from prefork.config.resolving import join_path, make_name
 from prefork.config.values import RefusedValueError, quote
 from prefork.errors import UsageError
 
@@ -34,11 +34,12 @@ def make_toml_from(label: str, app: str, directory: str) -> str:
             "a gunicorn.conf.py, or an ecosystem.config.json or .js",
         )
     apps = read_ecosystem(read_text(path, label), label, cut_service_words)
-    if len({each.name for each in apps}) < len(apps):
+    names = {make_name(each.name) for each in apps}
+    if len(names) < len(apps) or "" in names:
         raise UsageError(f"{label}: its apps need a name each", "an app is called as its table, [app.NAME]")
     parts = [_HEAD.format(label=label)]
     for each in apps:
-        table = f"app.{_quote_key(each.name)}" if len(apps) > 1 else ""
+        table = f"app.{_quote_key(make_name(each.name))}" if len(apps) > 1 else ""
         read = each.read
         if table:
             keys = {key: value for key, value in read.keys.items() if key != "name"}

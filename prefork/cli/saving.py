@@ -67,11 +67,13 @@ def save() -> int:
             )
     if not records:
         raise PreforkError("nothing runs in the background", "prefork start starts something")
+    if not kept:
+        raise PreforkError("nothing that could be saved", f"{path} stays as it is")
     keeping.make_directory(posixpath.dirname(path), 0o700, "list of saved services")
     bare = tuple(msgspec.structs.replace(record, pid=0, born="") for record in kept)
     data = msgspec.json.format(msgspec.json.encode(Saved(bare)), indent=2) + b"\n"
     keeping.write_kept(path, data, "list of saved services")
-    print(f"saved {', '.join(record.name for record in kept) or 'nothing'} in {path}")
+    print(f"saved {', '.join(record.name for record in kept)} in {path}")
     return EXIT_FAILED if len(kept) < len(records) else EXIT_OK
 
 

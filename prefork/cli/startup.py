@@ -19,8 +19,10 @@ import click
 from prefork.cli.arguments import find_secrets, write_arguments
 from prefork.cli.cutting import PROFILE_FLAG
 from prefork.cli.parameters import ServiceCommand, pick_given
-from prefork.cli.reading import Start, read_configuration, start_from_flags
+from prefork.cli.reading import Start, read_configuration, read_tables, start_from_flags
 from prefork.config.model import Config
+from prefork.config.tables import list_apps
+from prefork.control.places import VARIABLE
 from prefork.errors import UsageError
 from prefork.system import interpreter
 
@@ -58,6 +60,9 @@ def startup(*, app: str | None, resurrect: bool, **parameters: object) -> int:
         flags = ", ".join(f"--{key}" for key in secrets)
         raise UsageError(f"everybody may read a unit, so {flags} must not be in it", "use --env-file")
     start = start_from_flags(app, given)
+    names = list_apps(read_tables(start))
+    if app and names and app not in names and app.isidentifier() and not posixpath.exists(f"{app}.py"):
+        raise UsageError(f"no app {app}", f"there are: {', '.join(names)}")
     if start.config_file is not None:
         given["config"] = start.config_file
     if start.profile is not None:
@@ -82,6 +87,7 @@ def make_unit(start: Start, config: Config, arguments: Sequence[str]) -> str:
         "Type=notify",
         "NotifyAccess=main",
         *_tell_identity(config),
+        *_keep_places(VARIABLE),
         f"WorkingDirectory={_escape(start.directory)}",
         f"ExecStart={' '.join(map(quote_word, [*_find_program(), 'run', *arguments]))}",
         "ExecReload=/bin/kill -HUP $MAINPID",
@@ -105,7 +111,6 @@ def make_resurrecting_unit() -> str:
     """A unit that starts background masters, which stay in its cgroup."""
     user = _find_user()
     program = [*_find_program()]
-    state = os.environ.get("XDG_STATE_HOME", "")
     lines = [
         *_tell_commands(f"prefork-{user}", "startup --resurrect"),
         "",
@@ -118,7 +123,7 @@ def make_resurrecting_unit() -> str:
         "Type=oneshot",
         "RemainAfterExit=yes",
         f"User={user}",
-        *([f"Environment={quote_word(f'XDG_STATE_HOME={state}')}"] if state.startswith("/") else []),
+        *_keep_places("XDG_STATE_HOME", VARIABLE),
         "# The minus: one that cannot start must not take the others along.",
         f"ExecStart=-{' '.join(map(quote_word, [*program, 'resurrect']))}",
         f"ExecStop=-{' '.join(map(quote_word, [*program, 'stop', 'all']))}",
@@ -129,6 +134,14 @@ def make_resurrecting_unit() -> str:
         "WantedBy=multi-user.target",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _keep_places(*names: str) -> list[str]:
+    """Where this shell looks for what the unit will make."""
+    places = {name: os.environ.get(name, "") for name in names}
+    return [
+        f"Environment={quote_word(f'{name}={path}')}" for name, path in places.items() if path.startswith("/")
+    ]
 
 
 def quote_word(word: str) -> str:

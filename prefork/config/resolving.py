@@ -109,9 +109,14 @@ def derive_name(app: str, directory: str) -> str:
     module = target.partition(".")[0]
     telling = "" if module in _UNTOLD_MODULES else module
     for text in (telling, posixpath.basename(directory), module):
-        if name := re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip(".-")[:64]:
+        if name := make_name(text):
             return name
     return "prefork"
+
+
+def make_name(text: str) -> str:
+    """What of a text can be a service's name; empty if nothing can."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip(".-")[:64]
 
 
 def _find_development_defaults(app: str, given: Mapping[str, Given], chdir: str) -> dict[str, Given]:

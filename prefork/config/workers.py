@@ -64,8 +64,10 @@ def count_workers(asked: Workers, count_cpus: CountCpus) -> tuple[int, str]:
     return number, f"{show_workers(asked)}: {why}"
 
 
-def show_workers(asked: Workers) -> str:
+def show_workers(asked: Workers | int) -> str:
     """As the user writes it."""
+    if isinstance(asked, int):
+        return str(asked)
     if asked.number:
         return str(asked.number)
     base = "max" if asked.percent == 100 else f"{asked.percent}%"

@@ -60,9 +60,9 @@ def list_places(environ: Mapping[str, str], uid: int) -> Iterator[Place]:
 def prepare(place: Place, uid: int) -> None:
     """Make the directory if it is ours to make, and check who can get in. Raises `UnusableError`."""
     try:
-        if place.is_ours:
-            with suppress(FileExistsError):
-                os.mkdir(place.directory, 0o700)
+        # Also one that was named: who names a place that is not there means that it shall be.
+        with suppress(OSError):
+            os.mkdir(place.directory, 0o700)
         found = os.lstat(place.directory) if place.is_ours else os.stat(place.directory)
     except OSError as error:
         raise UnusableError(f"{place.directory}: {(error.strerror or str(error)).lower()}") from None

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from prefork.serve.clock import stopwatch_ns
 from prefork.serve.ends import Ends
 from prefork.serve.exchange import Exchange, Phase
 from prefork.serve.forwarded import find_ends
@@ -257,6 +258,7 @@ class AttendedConnection(HttpConnection):
             if in_flight - own >= self._limit:
                 exchange = BusyExchange(self, self._attendant)
                 self._cells[IN_FLIGHT] += 1
+                exchange.began_ns = stopwatch_ns()
                 return exchange
         return HttpConnection.admit(self)
 

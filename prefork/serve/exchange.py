@@ -235,7 +235,7 @@ class Exchange:
         length = self._length
         if self.phase is _HEAD:
             if length == NO_LENGTH:
-                if not self._no_body or self.method == "HEAD":
+                if not self._no_body or self._would_have_body():
                     self._head += b"Content-Length: %d\r\n" % size
                     self._length = size
             elif length > size and not self._no_body:
@@ -282,6 +282,10 @@ class Exchange:
             size = min(size, self._length)
         return size if self.phase is _HEAD and size <= JOIN_BYTES and not self._no_body else -1
 
+    def _would_have_body(self) -> bool:
+        """Whether only the method keeps this response from having one (RFC 9110 §8.6: no length in a 204)."""
+        return self.method == "HEAD" and not self._head.startswith((b"HTTP/1.1 204 ", b"HTTP/1.1 304 "))
+
     def put_head(self) -> None:
         """Emit the head now, the body to follow: the app is taking its time."""
         self._put_head(0, last=False)
@@ -290,7 +294,7 @@ class Exchange:
         head = self._head
         if self._no_body:
             # A HEAD's unsent body says how long the GET's would be.
-            if last and size and self._length == NO_LENGTH and self.method == "HEAD":
+            if last and size and self._length == NO_LENGTH and self._would_have_body():
                 head += b"Content-Length: %d\r\n" % size
             self._length = 0
         elif self._length != NO_LENGTH:

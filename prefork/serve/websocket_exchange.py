@@ -69,6 +69,7 @@ class WebSocketExchange(Exchange):
         self.client = connection.client
         self.method, self.target, self.headers = asked.method, asked.target, asked.headers
         self.ends, self.request_id, self.started_s = asked.ends, asked.request_id, asked.started_s
+        self.began_ns = asked.began_ns
         self.keep_alive = False  # whoever was refused asks again on another connection
         # The body of a refused request is not read, so the end of its connection is a lingering one.
         self.body_complete = not self._opening.has_body

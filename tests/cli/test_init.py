@@ -110,14 +110,14 @@ def test_a_gunicorn_conf_becomes_a_file_that_passes_a_check_and_names_what_is_le
 
 def test_an_ecosystem_file_becomes_a_table_for_each_app(tmp_path: Path) -> None:
     (tmp_path / "e.json").write_text(
-        '{"apps": [{"name": "a", "script": "a.py", "kill_timeout": 1500, "odd\\nworkers = 9": 1}, '
-        '{"name": "b.c", "script": "uvicorn", "args": "b:app --port 81", "env_x": {"K": 1}}]}'
+        '{"apps": [{"name": "a", "script": "a.py", "instances": 2, "kill_timeout": 1500, "odd\\nworkers = 9": 1}, '
+        '{"name": " b.c!", "script": "uvicorn", "args": "b:app --port 81", "env_x": {"K": 1}}]}'
     )
     made = run_program("init", "--from", "e.json", cwd=tmp_path)
     assert (made.code, made.stderr) == (0, "")
     assert tomllib.loads((tmp_path / "prefork.toml").read_text()) == {
         "app": {
-            "a": {"app": "a.py", "graceful-timeout": "1.5s"},
+            "a": {"app": "a.py", "workers": "2", "graceful-timeout": "1.5s"},
             "b.c": {"app": "b:app", "port": 81, "profile": {"x": {"env": {"K": 1}}}},
         }
     }

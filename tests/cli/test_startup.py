@@ -44,6 +44,12 @@ def test_a_unit_runs_the_app_as_it_was_asked_for(directory: Path) -> None:
     )
 
 
+def test_no_unit_is_made_for_an_app_that_the_file_does_not_have(directory: Path) -> None:
+    ended = run_program("startup", "shopp", cwd=directory)
+    assert (ended.code, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("error: no app shopp\n  there are: shop\n")
+
+
 def test_a_unit_holds_no_secret(directory: Path) -> None:
     ended = run_program("startup", "shop", "-e", "TOKEN=secret", cwd=directory)
     assert (ended.code, ended.stdout) == (2, "")

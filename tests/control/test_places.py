@@ -54,6 +54,13 @@ def test_a_directory_is_made_for_us_alone(tmp_path: Path) -> None:
     assert (tmp_path / "prefork").stat().st_mode & 0o7777 == 0o700
 
 
+def test_a_directory_that_was_named_is_made_too_and_left_as_it_is_if_it_is_there(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir(mode=0o750)
+    for name, mode in (("new", 0o700), ("mine", 0o750)):
+        prepare(Place(f"{tmp_path}/{name}", is_ours=False), UID)
+        assert (tmp_path / name).stat().st_mode & 0o7777 == mode
+
+
 def test_a_directory_that_others_can_enter_made_or_point_elsewhere_is_not_used(tmp_path: Path) -> None:
     (tmp_path / "open").mkdir(mode=0o755)
     (tmp_path / "file").touch()

@@ -270,7 +270,7 @@ def test_a_path_that_is_too_long_or_a_directory_that_is_not_there_leads_to_the_n
 def test_a_place_that_was_named_is_the_only_one(tmp_path: Path, told: list[str]) -> None:
     for given, why in [
         (f"/{'x' * 120}.sock", "longer than the 103 bytes"),
-        (f"{tmp_path}/no", "no such file"),
+        (f"{tmp_path}/no/such", "no such file"),
     ]:
         office = Office(tmp_path, PREFORK_CONTROL=given, XDG_RUNTIME_DIR=str(tmp_path))
         office.server.open("shop", office.desk)

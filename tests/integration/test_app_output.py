@@ -92,7 +92,7 @@ def test_an_app_that_prints_to_a_reader_that_is_stuck_hangs_neither_itself_nor_t
         prefix=("sh", "-c", 'exec "$@" 2> fifo', "sh"),
         wait=False,
     )
-    wait_until((tmp_path / "s.sock").exists, "the socket")
+    running.wait_workers(1)  # the socket is there before it listens
     for _ in range(20):
         assert get(str(tmp_path / "s.sock"), "/many").body == b"printed"
     running.signal(signal.SIGTTIN)

@@ -206,6 +206,9 @@ def test_what_was_saved_is_started_again_from_anywhere_without_secrets(
         assert file.stat().st_mode & 0o777 == 0o600
 
     background.stop("shop")
+    nothing = background.run("save")
+    assert (nothing.code, nothing.stdout) == (1, "")
+    assert nothing.stderr.endswith(f"error: nothing that could be saved\n  {path} stays as it is\n")
     background.stop("web")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

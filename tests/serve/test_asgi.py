@@ -203,7 +203,7 @@ def test_http_1_0_closes_unless_it_asks_not_to(loop: str) -> None:
 
 @pytest.mark.parametrize(
     ("method", "status", "length"),
-    [("HEAD", 200, "5"), ("GET", 304, None), ("GET", 204, None)],
+    [("HEAD", 200, "5"), ("GET", 304, None), ("GET", 204, None), ("HEAD", 304, None), ("HEAD", 204, None)],
 )
 def test_what_has_no_body_carries_none(loop: str, method: str, status: int, length: str | None) -> None:
     with serving(respond(status, body=b"drops"), loop=loop) as served:

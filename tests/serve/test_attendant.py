@@ -478,6 +478,9 @@ def test_a_body_past_the_limit_does_not_confuse_the_connection() -> None:
         served.loop.call_soon_threadsafe(app.go.set)
         assert holding.read_response().status == 200
         assert third.ask(GET).status == 200
+        latency = served.service.tally.latency
+        assert sum(latency) >= 3
+        assert sum(latency[34:]) == 0, "refused ones count from their own head on: less than 2^33 ns"
 
 
 def test_a_request_behind_another_on_its_connection_is_not_beside_it() -> None:
