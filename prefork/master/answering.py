@@ -20,7 +20,7 @@ from prefork.core.rollout import count_moved, find_stage
 from prefork.core.states import ServiceState, WorkerState
 from prefork.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, refuse_unreachable
 from prefork.master.children import WorkerHandle
-from prefork.system import clock, processes, signals
+from prefork.system import clock, processes
 from prefork.system.cpus import count_cpus
 from prefork.system.peers import Peer
 
@@ -112,21 +112,16 @@ class Answering:
             return Reply(
                 iter(()), iter([ask.Failed(self._say_no_worker(request.slot), exit_code=EXIT_USAGE)])
             )
-        for worker in workers:
-            worker.take_stacks()  # what was left of another dump
-            if worker.stacks_fd is not None:
-                processes.send_signal(worker.pid, worker.pidfd, signals.DUMP_STACKS)
-        return Reply(iter(()), self._tell_stacks(workers))
+        return Reply(iter(()), self._tell_stacks([(worker, worker.ask_stacks()) for worker in workers]))
 
-    def _tell_stacks(self, workers: list[WorkerHandle]) -> Answers:
+    def _tell_stacks(self, asked: list[tuple[WorkerHandle, int]]) -> Answers:
         deadline, fleet = clock.monotonic() + DUMP_S, self._master.arbiter.fleet
-        for worker in workers:
+        for worker, since in asked:
             text = ""
             while True:
-                more = worker.take_stacks()
-                text += more
+                before, text = text, worker.read_stacks(since)
                 is_gone = worker.serial not in fleet.workers
-                if (text and not more) or is_gone or clock.monotonic() >= deadline:
+                if (text and text == before) or is_gone or clock.monotonic() >= deadline:
                     break
                 yield min(deadline, clock.monotonic() + DUMP_QUIET_S)
             known = fleet.workers.get(worker.serial)

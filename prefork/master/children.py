@@ -15,7 +15,7 @@ from prefork.core import events as on
 from prefork.errors import ProtocolError
 from prefork.ipc import messages as say
 from prefork.ipc.codec import encode, read_from_worker, read_from_zygote
-from prefork.system import processes
+from prefork.system import processes, signals
 from prefork.system.channel import Channel
 
 STACKS_BYTES = 65536
@@ -45,7 +45,8 @@ class WorkerHandle:
     """One worker process, from the moment its fork is asked for."""
 
     __slots__ = (
-        "channel", "gen", "heard", "is_reaped", "pid", "pidfd", "reader", "row", "serial", "slot", "stacks_fd"
+        "_stacks", "_stacks_dropped", "asked_by_arbiter", "channel", "gen", "heard", "is_reaped", "pid", "pidfd",
+        "reader", "row", "serial", "slot", "stacks_fd"
     )  # fmt: skip
 
     def __init__(self, serial: int, slot: int, gen: int, row: int, channel: Channel) -> None:
@@ -58,6 +59,11 @@ class WorkerHandle:
         self.pid = 0
         self.pidfd: int | None = None
         self.stacks_fd: int | None = None
+        self.asked_by_arbiter = 0
+        """Where the dump begins that the Arbiter asked for last."""
+        self._stacks = ""
+        self._stacks_dropped = 0
+        """So many characters came before those that are kept."""
         self.heard = 0
         self.is_reaped = False
 
@@ -69,15 +75,30 @@ class WorkerHandle:
             raise ProtocolError(f"it sent more than {MESSAGES_MAX} messages")
         return messages
 
-    def take_stacks(self) -> str:
-        """What was dumped so far; empty if nothing was, as for a stopped process. Never blocks."""
+    def ask_stacks(self) -> int:
+        """Have it dump the stacks of its threads; returns where in all that it has dumped these will begin. So the log
+        and an operator can ask at the same time, and neither takes from the other.
+        """
+        self._fetch_stacks()
+        if self.pid and self.stacks_fd is not None:
+            processes.send_signal(self.pid, self.pidfd, signals.DUMP_STACKS)
+        return self._stacks_dropped + len(self._stacks)
+
+    def read_stacks(self, since: int) -> str:
+        """What was dumped from there on; empty if nothing was, as for a stopped process. Never blocks."""
+        self._fetch_stacks()
+        return self._stacks[max(0, since - self._stacks_dropped) :]
+
+    def _fetch_stacks(self) -> None:
         if self.stacks_fd is None:
-            return ""
+            return
         try:
             os.set_blocking(self.stacks_fd, False)
-            return os.read(self.stacks_fd, STACKS_BYTES).decode("utf-8", "replace")
+            found = self._stacks + os.read(self.stacks_fd, STACKS_BYTES).decode("utf-8", "replace")
         except OSError:
-            return ""
+            return
+        self._stacks = found[-STACKS_BYTES:]
+        self._stacks_dropped += len(found) - len(self._stacks)
 
     def close(self) -> None:
         """Give back every descriptor."""

@@ -25,7 +25,7 @@ from prefork.master.handing import Handing
 from prefork.master.hearing import Ear
 from prefork.master.ledger import Ledger
 from prefork.master.provisions import METRICS_DIR_VARIABLE, LogFile, Provider, Provision
-from prefork.system import processes, signals
+from prefork.system import processes
 from prefork.system.certificates import Credentials, seal
 from prefork.system.channel import open_pair
 from prefork.system.handover import open_handover
@@ -99,8 +99,7 @@ class Performer:
                 self._children.send(self._children.workers[action.serial], say.Quit())
             case do.DumpStacks():
                 worker = self._children.workers[action.serial]
-                if worker.pid and worker.stacks_fd is not None:
-                    processes.send_signal(worker.pid, worker.pidfd, signals.DUMP_STACKS)
+                worker.asked_by_arbiter = worker.ask_stacks()
             case do.TellStall():
                 self._tell_stall(self._children.workers[action.serial], action)
             case do.KillWorker():
@@ -294,12 +293,12 @@ class Performer:
         extra["stalled_ms"] = round(action.stalled_s * 1000)
         if action.untold:
             extra["untold"] = action.untold
-        extra["detail"] = worker.take_stacks() or NO_STACKS
+        extra["detail"] = worker.read_stacks(worker.asked_by_arbiter) or NO_STACKS
         logger.warning("worker is slow", extra=extra)
 
     def _kill_worker(self, worker: WorkerHandle, why: str) -> None:
         extra = {"slot": worker.slot, "gen": worker.gen, "pid": worker.pid, "why": why}
-        stacks = worker.take_stacks()
+        stacks = worker.read_stacks(worker.asked_by_arbiter)
         logger.error("worker killed", extra=extra | {"detail": stacks or NO_STACKS})
         if worker.pid:
             processes.send_signal(worker.pid, worker.pidfd, signal.SIGKILL)

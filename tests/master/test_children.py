@@ -71,33 +71,47 @@ def test_a_zygote_may_say_as_much_as_it_forks() -> None:
     theirs.close()
 
 
-def test_stacks_are_taken_once_they_are_dumped(worker: WorkerHandle, dumps: int) -> None:
+def test_stacks_are_read_once_they_are_dumped(worker: WorkerHandle, dumps: int) -> None:
+    since = worker.ask_stacks()
     os.write(dumps, "Thread 1\n  File x, line 3 in handle – \xff".encode("latin-1", "replace"))
-    assert worker.take_stacks() == "Thread 1\n  File x, line 3 in handle ? \ufffd"
-    assert worker.take_stacks() == "", "and without waiting for more"
+    assert worker.read_stacks(since) == "Thread 1\n  File x, line 3 in handle ? \ufffd"
+    assert worker.read_stacks(worker.ask_stacks()) == "", "and without waiting for more"
+
+
+def test_the_log_and_an_operator_take_no_stacks_from_each_other(worker: WorkerHandle, dumps: int) -> None:
+    """Else a worker would be killed without a word of where it was, because somebody had just looked."""
+    logs = worker.ask_stacks()
+    os.write(dumps, b"one\n")
+    operators = worker.ask_stacks()
+    assert worker.read_stacks(operators) == ""
+    os.write(dumps, b"two\n")
+    assert worker.read_stacks(operators) == "two\n"
+    assert worker.read_stacks(logs) == "one\ntwo\n"
+    os.write(dumps, b"x" * STACKS_BYTES)
+    assert worker.read_stacks(logs) == worker.read_stacks(operators) == "x" * STACKS_BYTES, "the newest"
 
 
 def test_no_stacks_are_no_reason_to_wait(worker: WorkerHandle) -> None:
-    assert worker.take_stacks() == "", "it has not offered its pipe yet"
+    assert worker.read_stacks(0) == "", "it has not offered its pipe yet"
     worker.stacks_fd, write_fd = os.pipe()
-    assert worker.take_stacks() == "", "it is stopped, and dumps nothing"
+    assert worker.read_stacks(0) == "", "it is stopped, and dumps nothing"
     os.close(write_fd)
-    assert worker.take_stacks() == "", "it is gone"
+    assert worker.read_stacks(0) == "", "it is gone"
 
 
 def test_stacks_are_as_long_as_a_pipe_at_most(worker: WorkerHandle) -> None:
     worker.stacks_fd = os.memfd_create("endless")  # whatever a hostile worker sent as its pipe
     os.truncate(worker.stacks_fd, 100 * STACKS_BYTES)
-    assert len(worker.take_stacks()) == STACKS_BYTES
+    assert len(worker.read_stacks(0)) == STACKS_BYTES
 
 
 def test_what_cannot_be_read_is_no_stacks(worker: WorkerHandle) -> None:
     worker.stacks_fd = os.open("/", os.O_RDONLY)
-    assert worker.take_stacks() == ""
+    assert worker.read_stacks(0) == ""
 
 
 def test_closing_gives_back_the_pidfd_and_the_pipe(worker: WorkerHandle, dumps: int) -> None:
     worker.pidfd = os.open(os.devnull, os.O_RDONLY)
     worker.close()
     assert [worker.pidfd, worker.stacks_fd, worker.channel.is_closed] == [None, None, True]
-    assert worker.take_stacks() == ""
+    assert worker.read_stacks(0) == ""
