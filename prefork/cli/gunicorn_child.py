@@ -1,7 +1,8 @@
 """Run a gunicorn.conf.py in this interpreter, which is made for it alone, and say as JSON what it sets.
 
-Run by its path, with nothing of ours on `sys.path`; `gunicorn_file.py` is the other end. argv: the file, the
-directory to look for modules in, the names of settings, the names of hooks (each joined by commas).
+Run by its path, with nothing of ours on `sys.path`; `gunicorn_file.py` is the other end. argv: the descriptor to answer
+on, the file, the directory to work and to look for modules in, the names of settings, the names of hooks (each joined
+by commas).
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ import sys
 
 
 def main() -> None:
-    """Write one JSON object to what was standard output; what the file prints goes to standard error."""
-    path, directory, settings, hooks = sys.argv[1:]
-    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    """Write one JSON object to the descriptor; what the file prints goes to standard error."""
+    fd, path, directory, settings, hooks = sys.argv[1:]
+    os.set_inheritable(int(fd), False)
+    answer = os.fdopen(int(fd), "w", encoding="utf-8")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
-    sys.path[0] = directory
+    os.chdir(directory)
+    sys.path[:] = [directory, *filter(None, sys.path)]
     sys.argv[1:] = []
     try:
         with open(path, "rb") as file:  # noqa: PTH123  # as it was named

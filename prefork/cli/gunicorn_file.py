@@ -1,14 +1,12 @@
 """A gunicorn.conf.py → what it sets, in our words.
 
 It is Python, and whose code runs in the master can block, kill or bloat it: a short-lived interpreter runs it, with a
-limit of time, and answers with plain values. A reload asks again, so the limit is also how long a reload may hold the
-master.
+limit of time, and answers with plain values. A reload asks again, and the master does not wait for the answer.
 """
 
 from __future__ import annotations
 
 import posixpath
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,14 +15,31 @@ import msgspec
 from prefork.config.gunicorn import HOOKS, SETTINGS, Left, Translated, translate
 from prefork.config.values import is_clean
 from prefork.errors import ConfigError
+from prefork.system.inquiry import Answer, Inquiry
 
 LIMIT_S = 5.0
 MOST_SHOWN = 200
 
 
 def read_gunicorn_file(path: str, label: str, directory: str, environ: Mapping[str, str]) -> Translated:
-    """Run the file at `path` as gunicorn does, in `directory`; `label` names it in errors. Raises `ConfigError`."""
-    found = _run(path, label, directory, environ)
+    """Run the file at `path` as gunicorn does, in `directory`, and wait for what it sets; `label` names it in errors.
+    Raises `ConfigError`.
+    """
+    return read_answer(ask_gunicorn_file(path, label, directory, environ).wait(), label)
+
+
+def ask_gunicorn_file(path: str, label: str, directory: str, environ: Mapping[str, str]) -> Inquiry:
+    """Only start to. Raises `ConfigError`."""
+    child = posixpath.join(posixpath.dirname(posixpath.abspath(__file__)), "gunicorn_child.py")
+    try:
+        return Inquiry(child, [path, directory, ",".join(SETTINGS), ",".join(HOOKS)], environ, LIMIT_S)
+    except OSError as error:
+        raise ConfigError(f"cannot start an interpreter for {label}: {error.strerror}") from None
+
+
+def read_answer(answer: Answer, label: str) -> Translated:
+    """What the file sets. Raises `ConfigError`."""
+    found = _decode(answer, label)
     if "error" in found:
         place = f"{label}:{found['line']}" if found["line"] else label
         raise ConfigError(
@@ -48,29 +63,16 @@ def refuse_left(read: Translated, label: str) -> None:
     raise ConfigError(f"{label}: {first.name} has no counterpart here", *hints)
 
 
-def _run(path: str, label: str, directory: str, environ: Mapping[str, str]) -> dict[str, Any]:
-    import subprocess  # noqa: PLC0415  # only who has such a file pays for it
-
-    child = posixpath.join(posixpath.dirname(posixpath.abspath(__file__)), "gunicorn_child.py")
-    command = [sys.executable, child, path, directory, ",".join(SETTINGS), ",".join(HOOKS)]
-    try:
-        ended = subprocess.run(  # noqa: S603  # our own interpreter, the user's own file
-            command,
-            cwd=directory,
-            env=dict(environ),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            timeout=LIMIT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
+def _decode(answer: Answer, label: str) -> dict[str, Any]:
+    if answer.is_late:
         raise ConfigError(
             f"{label} was still running after {LIMIT_S:g} s", "settings are read at every start and reload"
-        ) from None
+        )
     try:
-        found: dict[str, Any] = msgspec.json.decode(ended.stdout, type=dict[str, Any])
+        found: dict[str, Any] = msgspec.json.decode(answer.text, type=dict[str, Any])
     except msgspec.DecodeError:
-        raise ConfigError(f"{label} ended its interpreter (exit {ended.returncode})") from None
+        how = f" ({answer.how})" if answer.how else ""
+        raise ConfigError(f"{label} ended its interpreter{how}") from None
     return found
 
 

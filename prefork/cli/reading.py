@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -33,6 +33,9 @@ from prefork.errors import ConfigError, NoPermissionError, UsageError
 from prefork.system import interpreter
 from prefork.system.cpus import count_cpus
 
+if TYPE_CHECKING:
+    from prefork.system.inquiry import Answer, Inquiry
+
 OWN_FILE = "prefork.toml"
 GUNICORN_FILE = "gunicorn.conf.py"
 TOOL_TABLE = "tool.prefork"
@@ -54,6 +57,8 @@ class Start(msgspec.Struct, frozen=True):
     table: str | None = None
     """The `[app.NAME]` to serve; empty: none of them. None: what was typed decides, if it is the name of one."""
 
+    answer: Answer | None = None
+    """What a configuration file that is Python has just answered; None: it is to be asked."""
     is_background: bool = False
     """Without a terminal or a manager that reads standard error: the log is a file."""
 
@@ -145,9 +150,25 @@ def find_typed(start: Start) -> str | None:
     return None if given is None else str(given.value)
 
 
-def make_reread(start: Start) -> Callable[[], Config]:
-    """What a reload calls for the new configuration."""
-    return lambda: read_configuration(start).config
+class Reread:
+    """What a reload calls for the new configuration: see `master/rereading.py`."""
+
+    def __init__(self, start: Start) -> None:
+        self._start = start
+
+    def inquire(self) -> Inquiry | None:
+        """What has to be run first, started; None for most. Raises `PreforkError`."""
+        path = self._start.config_file
+        if path is None or not path.endswith(".py"):
+            return None
+        from prefork.cli.gunicorn_file import ask_gunicorn_file  # noqa: PLC0415  # few have one
+
+        directory = self._start.directory
+        return ask_gunicorn_file(join_path(directory, path), path, directory, self._start.environ)
+
+    def __call__(self, answer: Answer | None = None) -> Config:
+        """The new one. Raises `PreforkError`."""
+        return read_configuration(msgspec.structs.replace(self._start, answer=answer)).config
 
 
 def find_obvious_app(directory: str) -> str:
@@ -269,10 +290,15 @@ def _read_named_file(path: str, start: Start) -> Tables:
     if path.startswith("python:"):
         raise ConfigError(f"{path} is a module", "name its file, as in -c shop/gunicorn.conf.py")
     if path.endswith(".py"):
-        from prefork.cli.gunicorn_file import read_gunicorn_file, refuse_left  # noqa: PLC0415  # few have one
+        from prefork.cli import gunicorn_file  # noqa: PLC0415  # few have one
 
-        read = read_gunicorn_file(join_path(directory, path), path, directory, start.environ)
-        refuse_left(read, path)
+        if start.answer is not None:
+            read = gunicorn_file.read_answer(start.answer, path)
+        else:
+            read = gunicorn_file.read_gunicorn_file(
+                join_path(directory, path), path, directory, start.environ
+            )
+        gunicorn_file.refuse_left(read, path)
         return msgspec.structs.replace(tables.cut_tables(read.keys, path), hooks=read.hooks)
     data = _read(join_path(directory, path), path)
     if posixpath.basename(path) == PYPROJECT:

@@ -6,7 +6,7 @@ import gc
 import sys
 from typing import TYPE_CHECKING
 
-from prefork.cli.reading import Start, make_reread, read_configuration
+from prefork.cli.reading import Reread, Start, read_configuration
 
 if TYPE_CHECKING:
     from prefork.cli.readiness import Starter
@@ -28,5 +28,5 @@ def serve(start: Start, head_start: Spawned | None = None, starter: Starter | No
 
     gc.enable()
     on_serving = None if starter is None else starter.tell_serving
-    reread = make_reread(start.narrow(resolved.table))
+    reread = Reread(start.narrow(resolved.table))
     return run_master(resolved.config, reread, head_start, on_serving)

@@ -39,6 +39,7 @@ from prefork.master.policy import policy_of
 from prefork.master.posting import Posting
 from prefork.master.provisions import Provider, Provision
 from prefork.master.reporting import Standing, report_service
+from prefork.master.rereading import Reread, Rereading
 from prefork.master.rotating import Rotating
 from prefork.master.watching import Watching
 from prefork.system import clock, processes, signals, titles
@@ -69,7 +70,7 @@ class Master:
         scoreboard: Scoreboard,
         arbiter: Arbiter,
         *,
-        reread: Callable[[], Config],
+        reread: Reread,
         ring: Ring,
         on_serving: Callable[[Master], None],
         head_start: Spawned | None,
@@ -84,7 +85,6 @@ class Master:
         self._answering = Answering(self, ring)
         self._started_at, self._started = clock.wall_s(), clock.monotonic()
         self._scoreboard = scoreboard
-        self._reread = reread
         self._inbox = signals.SignalInbox(SIGNALS)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._inbox, selectors.EVENT_READ, self._read_signals)
@@ -113,6 +113,7 @@ class Master:
             head_start=head_start,
             python=python,
         )
+        self._rereading = Rereading(self._selector, reread, self._take_configuration)
         self._rotating = Rotating(self._performer.list_log_files, self._performer.reopen_log)
         self._watching = Watching(self._selector, self.read_configuration)
         self._informing = Informing(self._selector, lambda: encode_json(self.report()), python)
@@ -162,7 +163,11 @@ class Master:
 
     def is_reloading(self) -> bool:
         """Is a reload under way, or waiting for something?"""
-        return self.arbiter.is_reloading() or self._handing.choosing.has_reload_waiting()
+        return (
+            self.arbiter.is_reloading()
+            or self._rereading.is_waiting()
+            or self._handing.choosing.has_reload_waiting()
+        )
 
     def summarise(self) -> Summary:
         """What the workers have done, from the start until now."""
@@ -181,6 +186,7 @@ class Master:
             for event in self._server.tend():  # last: whatever was done is told
                 self._decide(event)
         self._server.close()
+        self._rereading.end()
         self._watching.end()
         self._informing.end()
         if self._notifying is not None:
@@ -222,6 +228,7 @@ class Master:
                 self._informing.deadline,
                 self._posting.next_deadline(),
                 self._handing.next_deadline(),
+                self._rereading.deadline,
                 self._rotating.next_deadline(),
                 None if self._notifying is None else self._notifying.deadline,
                 self._server.next_deadline(),
@@ -238,6 +245,7 @@ class Master:
                 yield from key.data()
         self._posting.deliver()
         yield from self._handing.tend()
+        yield from self._rereading.tend()
         if deadline is not None and clock.monotonic() >= deadline:
             yield on.Woke(
                 {
@@ -285,15 +293,18 @@ class Master:
         self._watching.note_reading()
         if self._notifying is not None:
             self._notifying.note_reload()
+        yield from self._rereading.begin()
+
+    def _take_configuration(self, read: Callable[[], Config]) -> Iterator[on.AnyEvent]:
         try:
-            config = self._reread()
+            config = read()
         except PreforkError as error:
             yield self._refuse(error)
             return
         yield from self._handing.choosing.load(config, lambda: self._reload(config))
 
     def _reload(self, config: Config) -> Iterator[on.AnyEvent]:
-        if self.arbiter.state() is ServiceState.STOPPING:  # while its strategy was loaded
+        if self.arbiter.state() is ServiceState.STOPPING:  # while code of the user's was run
             return
         try:
             self._performer.prepare(config)

@@ -24,6 +24,7 @@ from prefork.master.choosing import check_strategy
 from prefork.master.loop import Master
 from prefork.master.policy import policy_of
 from prefork.master.provisions import Provider, Provision, check, read_certificates
+from prefork.master.rereading import Reread
 from prefork.system import chance, interpreter, logs, pidfile, processes, titles
 from prefork.system.scoreboard import ROWS, make_scoreboard
 from prefork.system.spawning import Spawned
@@ -38,7 +39,7 @@ logger = logging.getLogger("prefork.master")
 
 def run_master(
     config: Config,
-    reread: Callable[[], Config],
+    reread: Reread,
     head_start: Spawned | None = None,
     on_serving: Callable[[Master], None] | None = None,
 ) -> int:

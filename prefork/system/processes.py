@@ -7,6 +7,7 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import NamedTuple, NoReturn
 
@@ -70,23 +71,25 @@ def is_in_terminal_foreground() -> bool:
         os.close(fd)
 
 
-def start_python(python: str, code: str, argv: list[str], pass_fd: int) -> int:
+def start_python(
+    python: str, code: str, argv: list[str], pass_fd: int, environ: Mapping[str, str] = os.environ
+) -> int:
     """A fresh interpreter, `python`, in a session of its own (the terminal's Ctrl-C is not for it), with one descriptor
-    beside 0, 1 and 2, and our environment. Returns its pid. Raises OSError.
+    beside 0, 1 and 2, and our environment unless another is given. Returns its pid. Raises OSError.
     """
     command = [python, "-c", code, *argv]
     os.set_inheritable(pass_fd, True)
     try:
-        return os.posix_spawn(python, command, _make_environment(), setsid=True)
+        return os.posix_spawn(python, command, _make_environment(environ), setsid=True)
     except NotImplementedError:
-        return _fork_exec(command)
+        return _fork_exec(command, environ)
     finally:
         # One thread: nobody can exec between the two calls.
         os.set_inheritable(pass_fd, False)
 
 
-def _make_environment() -> dict[str, str]:
-    inherited = {name: value for name, value in os.environ.items() if name not in FROM_MANAGER}
+def _make_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    inherited = {name: value for name, value in environ.items() if name not in FROM_MANAGER}
     # Last: setproctitle finds the memory for the title by the first variable, which must not go.
     return inherited | {"PYTHONSAFEPATH": inherited.get("PYTHONSAFEPATH", SAFE_PATH)}
 
@@ -95,7 +98,7 @@ def replace_python(code: str, argv: list[str], pass_fds: list[int]) -> None:
     """Become a fresh interpreter, in place: the same pid, parent and session. Returns only by an exception."""
     for fd in pass_fds:
         os.set_inheritable(fd, True)
-    os.execve(sys.executable, [sys.executable, "-c", code, *argv], _make_environment())
+    os.execve(sys.executable, [sys.executable, "-c", code, *argv], _make_environment(os.environ))
 
 
 def close_descriptors_except(kept: frozenset[int]) -> None:
@@ -110,12 +113,12 @@ def close_descriptors_except(kept: frozenset[int]) -> None:
                 os.close(fd)
 
 
-def _fork_exec(command: list[str]) -> int:
+def _fork_exec(command: list[str], environ: Mapping[str, str]) -> int:
     pid = os.fork()
     if pid == 0:
         try:
             os.setsid()
-            os.execve(command[0], command, _make_environment())
+            os.execve(command[0], command, _make_environment(environ))
         finally:
             os._exit(127)
     return pid
@@ -220,10 +223,13 @@ def reap(pid: int = -1) -> Ended | None:
     return Ended(ended, status) if ended else None
 
 
-def wait_for_end(pid: int) -> None:
-    """Reap a child that was just killed: the one wait that blocks, for as long as the kernel needs."""
+def wait_for_end(pid: int) -> str:
+    """Reap a child that was just killed: the one wait that blocks, for as long as the kernel needs. Returns how it
+    ended, see `describe_status`.
+    """
     with suppress(ChildProcessError):
-        os.waitpid(pid, 0)
+        return describe_status(os.waitpid(pid, 0)[1])
+    return describe_status(None)
 
 
 def describe_status(status: int | None) -> str:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from prefork.cli.reading import (
+    Reread,
     Start,
     find_directory,
-    make_reread,
     read_configuration,
     start_from_flags,
     start_from_keywords,
@@ -73,7 +73,7 @@ def test_a_reload_reads_the_files_again_but_not_what_was_typed(
 ) -> None:
     (directory / "prefork.toml").write_text('threads = 2\nworkers = 2\nenv-file = ".env"\n')
     (directory / ".env").write_text("A=1\n")
-    reread = make_reread(start_from_flags("main:app", {"workers": "3"}))
+    reread = Reread(start_from_flags("main:app", {"workers": "3"}))
     first = reread()
     assert (first.threads, first.workers, first.env) == (2, 3, {"A": "1"})
 
@@ -87,7 +87,7 @@ def test_a_reload_reads_the_files_again_but_not_what_was_typed(
 
 
 def test_a_reload_onto_a_broken_file_raises_and_can_be_tried_again(directory: Path) -> None:
-    reread = make_reread(start_from_flags("main:app", {}))
+    reread = Reread(start_from_flags("main:app", {}))
     (directory / "prefork.toml").write_text("threads = \n")
     with pytest.raises(ConfigError):
         reread()
@@ -97,7 +97,7 @@ def test_a_reload_onto_a_broken_file_raises_and_can_be_tried_again(directory: Pa
 
 def test_a_reload_refuses_that_the_file_it_started_with_is_gone(directory: Path) -> None:
     (directory / "prefork.toml").write_text("threads = 2\n")
-    reread = make_reread(start_from_flags("main:app", {}))
+    reread = Reread(start_from_flags("main:app", {}))
     (directory / "prefork.toml").unlink()
     with pytest.raises(ConfigError, match=r"cannot read prefork.toml: no such file"):
         reread()
@@ -222,7 +222,7 @@ def test_a_reload_reads_the_same_table_and_the_same_profile(
         '[app.shop]\napp = "shop:app"\n[profile.production]\nworkers = 2\n'
     )
     start = start_from_flags(None, {})
-    reread = make_reread(start.narrow(read_configuration(start).table))
+    reread = Reread(start.narrow(read_configuration(start).table))
     (directory / "prefork.toml").write_text(APPS)
     assert (reread().name, reread().workers) == ("shop", 4)
 

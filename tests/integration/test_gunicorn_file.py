@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 from tests.integration.conftest import Start
-from tests.integration.running import wait_until
+from tests.integration.running import clean_environment, wait_until
+from tests.integration.test_operating import ANSWER_S, fastest_status_s
 
 SETTINGS = """\
 import os
@@ -65,3 +68,32 @@ def test_a_hook_of_workers_that_raises_fails_the_boot(tmp_path: Path, start: Sta
         "gunicorn.conf.py: post_fork raised AttributeError: prefork's stand-in for gunicorn's server has no WORKERS"
         in running.log
     )
+
+
+def test_a_file_that_does_not_end_holds_up_nobody_at_a_reload(tmp_path: Path, start: Start) -> None:
+    file = tmp_path / "gunicorn.conf.py"
+    file.write_text("workers = 1\n")
+    running = start("pids:app", "-c", "gunicorn.conf.py")
+    hangs = "import pathlib, threading\npathlib.Path('asked').touch()\nthreading.Event().wait()\n"
+
+    file.write_text(hangs)
+    running.signal(signal.SIGHUP)
+    wait_until((tmp_path / "asked").exists, "the file runs")
+    assert fastest_status_s(running) < ANSWER_S
+    file.write_text("workers = 2\n")
+    running.signal(signal.SIGHUP)
+    running.wait_for_record("reloaded")
+    assert len(running.wait_workers(2)) == 2
+
+    (tmp_path / "asked").unlink()
+    file.write_text(hangs)
+    waiting = subprocess.Popen(
+        [sys.executable, "-m", "prefork", "reload", "--wait"],
+        env=clean_environment() | {"PREFORK_CONTROL": running.control},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_until((tmp_path / "asked").exists, "the file runs")
+    assert running.stop() == 0
+    assert "the service is stopping" in waiting.communicate(timeout=20)[1]
+    assert waiting.returncode == 1

@@ -68,4 +68,4 @@ def test_children_inherit_nothing_that_was_said_to_the_master(monkeypatch: pytes
     for name in processes.FROM_MANAGER:
         monkeypatch.setenv(name, "1")
     assert processes.FROM_MANAGER & os.environ.keys()
-    assert not processes.FROM_MANAGER & processes._make_environment().keys()
+    assert not processes.FROM_MANAGER & processes._make_environment(os.environ).keys()
