@@ -26,7 +26,7 @@ class Place(NamedTuple):
     file: str = ""
     """The socket's name if it is fixed; NAME.sock otherwise."""
     is_ours: bool = True
-    """Do we make it, and must nobody else be able to enter it? Others are made and guarded by whoever named them."""
+    """Must nobody else be able to enter it? Others are guarded by whoever named them."""
 
     def path_for(self, name: str) -> str:
         """Of the socket of the service with this name."""
@@ -58,12 +58,15 @@ def list_places(environ: Mapping[str, str], uid: int) -> Iterator[Place]:
 
 
 def prepare(place: Place, uid: int) -> None:
-    """Make the directory if it is ours to make, and check who can get in. Raises `UnusableError`."""
+    """Make the directory if it is not there, and check who can get in. Raises `UnusableError`."""
+    look = os.lstat if place.is_ours else os.stat
     try:
-        # Also one that was named: who names a place that is not there means that it shall be.
-        with suppress(OSError):
-            os.mkdir(place.directory, 0o700)
-        found = os.lstat(place.directory) if place.is_ours else os.stat(place.directory)
+        try:
+            found = look(place.directory)
+        except FileNotFoundError:
+            with suppress(FileExistsError):  # another service was quicker
+                os.mkdir(place.directory, 0o700)
+            found = look(place.directory)
     except OSError as error:
         raise UnusableError(f"{place.directory}: {(error.strerror or str(error)).lower()}") from None
     if not stat.S_ISDIR(found.st_mode):

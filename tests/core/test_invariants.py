@@ -162,6 +162,25 @@ class AnyHistory(RuleBasedStateMachine):
         if not self.is_over():
             self.world.tell(on.ScaleAsked(by))
 
+    @rule(
+        event=st.one_of(
+            st.builds(on.ScaleAsked, by=st.integers(-9, 9)), st.builds(on.ScaleAsked, to=st.integers(1, 9))
+        )
+    )
+    def an_operator_scales(self, event: on.ScaleAsked) -> None:
+        if not self.is_over():
+            self.world.tell(event)
+
+    @rule(slot=st.integers(0, 5))
+    def an_operator_replaces(self, slot: int) -> None:
+        if not self.is_over():
+            self.world.tell(on.ReplaceAsked(slot))
+
+    @rule()
+    def a_reload_is_refused(self) -> None:
+        if not self.is_over():
+            assert self.world.tell(on.ReloadRefused("it is invalid")) == []
+
     @precondition(lambda self: len(self.world.reports) > 5)
     @rule(quick=st.booleans())
     def stop(self, quick: bool) -> None:
