@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from prefork.core import actions as do
 from prefork.core import events as on
 from prefork.core.policy import OVERSLEPT_S, Policy
 from prefork.core.records import NEVER
@@ -131,9 +132,10 @@ class AnyHistory(RuleBasedStateMachine):
             if worker.state is WorkerState.READY and not worker.why
         }
         world.now += seconds
-        world.tell(on.Woke(dict(world.ticks)))
+        actions = world.tell(on.Woke(dict(world.ticks)))
         if expected is not None and world.now - expected > OVERSLEPT_S:
-            assert not innocent & world.dumped, "blamed for our own sleep"
+            blamed = {action.serial for action in actions if isinstance(action, do.DumpStacks)}
+            assert not innocent & blamed, "blamed for our own sleep"
 
     @rule(policy=POLICIES)
     def reload(self, policy: Policy) -> None:
