@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from prefork.core import actions as do
 from prefork.core import events as on
 from prefork.core.policy import Policy
 from prefork.core.reasons import ASKED, Reason, classify_end, classify_retirement
@@ -160,6 +161,18 @@ def test_a_slot_that_was_given_up_is_tried_again_when_an_operator_asks() -> None
     world.tell(on.ReplaceAsked(1))
     world.boot_all()
     assert world.serving() == [(0, 1), (1, 1)]
+
+
+def test_a_slot_that_waits_for_its_turn_forks_at_once_when_an_operator_asks() -> None:
+    world = make_world(workers=2)
+    world.pass_time(2)
+    for serial in (2, 3, 4, 5):
+        world.worker_exits(serial)
+        world.pass_time(1)
+        world.boot_all()
+    world.worker_exits(max(world.alive))
+    assert world.arbiter.fleet.slots[1].is_vacant()
+    assert [type(action) for action in world.tell(on.ReplaceAsked(1))] == [do.ForkWorker]
 
 
 def test_replacing_what_is_not_there_or_while_stopping_does_nothing() -> None:

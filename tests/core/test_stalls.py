@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from prefork.core import actions as do
+from prefork.core import events as on
 from prefork.core.stalls import PER_MINUTE
 from tests.core.world import World, make_world
 
@@ -86,4 +87,15 @@ def test_a_master_that_was_away_itself_blames_nobody() -> None:
 def test_who_is_not_ready_yet_owes_no_beat_and_zero_turns_it_off() -> None:
     world = make_world(workers=1, slow_s=0.0)
     world.stuck.add(1)
+    assert world.pass_time(20) == []
+
+
+def test_a_stall_that_was_asked_about_is_not_told_after_a_sleep_of_our_own() -> None:
+    """Nobody ran meanwhile: what the loop did is unknown, and the time was not its own."""
+    world = make_world(workers=1, slow_s=1.0)
+    world.stuck.add(1)
+    assert world.pass_time(1.6) == [do.DumpStacks(1)]
+    world.now += 3600
+    assert stalls_told(world.tell(on.Woke(dict(world.ticks)))) == []
+    world.stuck.discard(1)
     assert world.pass_time(20) == []
