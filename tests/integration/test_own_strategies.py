@@ -116,9 +116,15 @@ def test_when_its_process_dies_workers_take_turns_and_a_reload_brings_it_back(st
     assert {ask(running) for _ in range(10)} == {"1"}
 
 
-def wait_until_all_go_to(running: Running, slot: str) -> None:
-    """On a busy machine a strategy may be late, and then they go by turns."""
-    wait_until(lambda: {ask(running) for _ in range(10)} == {slot}, f"ten in a row for slot {slot}")
+def ask_ten(running: Running, slot: str) -> set[str]:
+    """Where ten connections in a row go. Where the log says that the strategy was late once, they went by turns then: ten
+    more are asked, until none is late.
+    """
+    found = {ask(running) for _ in range(10)}
+    if found != {slot} and running.find_records("strategy slow, taking turns"):
+        wait_until(lambda: {ask(running) for _ in range(10)} == {slot}, f"ten in a row for slot {slot}")
+        return {slot}
+    return found
 
 
 def test_a_reload_brings_its_new_code_and_is_refused_if_that_is_broken(start: Start, tmp_path: Path) -> None:
@@ -128,18 +134,19 @@ def test_a_reload_brings_its_new_code_and_is_refused_if_that_is_broken(start: St
     code.write_text("def highest_slot(candidates, address):\n    return candidates[0]\n")
     running.signal(signal.SIGHUP)
     running.wait_for_record("reloaded")
-    wait_until_all_go_to(running, "0")
+    assert ask_ten(running, "0") == {"0"}
     pids = {worker.pid for worker in running.ready_workers}
     code.write_text("nothing of that name\n")
     running.signal(signal.SIGHUP)
     why = "choosers could not be imported: SyntaxError: invalid syntax (choosers.py, line 1)"
     running.wait_for_record(f"reload refused: --balance choosers:highest_slot: {why}")
-    wait_until_all_go_to(running, "0")
+    assert ask_ten(running, "0") == {"0"}
     assert {worker.pid for worker in running.ready_workers} == pids
-    code.write_text("def highest_slot(candidates, address):\n    return candidates[1]\n")
+    # Of another length: Python takes a file of the same second and size for the one that it has compiled.
+    code.write_text("def highest_slot(candidates, address):\n    return candidates[-1]\n")
     running.signal(signal.SIGHUP)
     running.wait_for_record("reloaded", count=2)
-    wait_until_all_go_to(running, "1")
+    assert ask_ten(running, "1") == {"1"}
     assert len(running.find_role("chooser")) == 1
 
 
@@ -152,7 +159,7 @@ def test_a_reload_that_fails_later_keeps_the_strategy_that_was_there(start: Star
     (tmp_path / "handed.py").write_text("broken\n")
     running.signal(signal.SIGHUP)
     running.wait_for_record("reload failed")
-    wait_until_all_go_to(running, "1")
+    assert ask_ten(running, "1") == {"1"}
     wait_until(lambda: len(running.find_role("chooser")) == 1, "the end of the one that is not needed")
 
 
