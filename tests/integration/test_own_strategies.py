@@ -117,8 +117,8 @@ def test_when_its_process_dies_workers_take_turns_and_a_reload_brings_it_back(st
 
 
 def ask_ten(running: Running, slot: str) -> set[str]:
-    """Where ten connections in a row go. Where the log says that the strategy was late once, they went by turns then: ten
-    more are asked, until none is late.
+    """Where ten connections in a row go. If the log says that the strategy was late, some went by turns: ten more are
+    asked, until none is late.
     """
     found = {ask(running) for _ in range(10)}
     if found != {slot} and running.find_records("strategy slow, taking turns"):
