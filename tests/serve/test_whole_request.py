@@ -5,6 +5,7 @@ The same bytes are asked twice: in one read, and cut after the first byte, which
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, MutableMapping
 from typing import Any
 
@@ -172,6 +173,22 @@ def test_a_length_is_noted_and_two_are_for_the_parser() -> None:
     assert block.length_bytes == 12
     assert vocabulary.noted_lines[b"Content-Length: 12"][1] == LENGTH
     assert read_block(b"Host: a\r\nContent-Length: 12\r\nContent-Length: 12", vocabulary) is None
+
+
+@pytest.mark.parametrize(
+    "line", [b"A:" + b" " * 8000 + b"\0", b"A:" + b" " * 4000 + b"x" + b" " * 4000 + b"\0"]
+)
+def test_no_line_takes_long_to_look_at(line: bytes) -> None:
+    began_s = time.process_time()
+    assert read_block(b"Host: a\r\n" + line, Vocabulary()) is None
+    assert time.process_time() - began_s < 0.1  # far less, unless it goes with the square of the blanks
+
+
+@pytest.mark.parametrize("blanks", [b"", b" ", b"\t \t"])
+def test_the_blanks_around_a_value_are_not_its_own(blanks: bytes) -> None:
+    block = read_block(b"Host: a\r\nA:" + blanks + b"x \ty" + blanks + b"\r\nB:" + blanks, Vocabulary())
+    assert block is not None
+    assert block.fields == [(b"host", b"a"), (b"a", b"x \ty"), (b"b", b"")]
 
 
 def test_a_client_that_says_something_new_each_time_is_heard_each_time(asked: Asked) -> None:
