@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefork.serve.vocabulary import LONGEST_CACHED, MOST_CACHED_LINES, Vocabulary
+from prefork.serve.whole_reader import LEFT_TO_PARSER, STRANGE_BEFORE_PARSER
 from prefork.serve.whole_request import LENGTH, read_block, read_request_line
 from tests.serve.asking import Asked, Verdict
 from tests.serve.rfc_rows import ACCEPTED, REFUSED
@@ -195,3 +196,12 @@ def test_a_client_that_says_something_new_each_time_is_heard_each_time(asked: As
     reads = [make(b"Host: a", b"X-Number: %d" % number) for number in range(100)]
     heard = asked.ask(*reads, reads[-1]).requests
     assert [dict(request.headers)[b"x-number"] for request in heard] == [b"%d" % n for n in [*range(100), 99]]
+
+
+def test_such_a_client_is_the_parsers_until_it_repeats_itself(asked: Asked) -> None:
+    new = [make(b"Host: a", b"X-New: %d" % number) for number in range(200)]
+    asked.ask(*new)
+    seen = [line for line in asked.service.vocabulary.lines if line.startswith(b"X-New")]
+    assert STRANGE_BEFORE_PARSER < len(seen) < 3 * STRANGE_BEFORE_PARSER
+    asked.ask(*new[:10], *[make(b"Host: a", b"X-New: again")] * (LEFT_TO_PARSER + 1))
+    assert b"X-New: again" in asked.service.vocabulary.lines
