@@ -59,8 +59,9 @@ class HttpConnection(EndingConnection):
             and not reader.in_head
             and not self.gate.is_shut
         ):
-            exchange = reader.take_whole(data)
-            if exchange is not None:
+            if reader.left_to_parser:
+                reader.left_to_parser -= 1
+            elif (exchange := reader.take_whole(data)) is not None:
                 self.exchange = exchange
                 exchange.begin()
                 return

@@ -18,11 +18,11 @@ PIECE_BYTES = 8192
 """The connection feeds the parser at most so much of a head at once; a whole request is no longer."""
 NO_LIMIT = 1 << 62
 STRANGE_BEFORE_PARSER = 4
-"""So many requests in a row that say something new each, and a connection's short ones are the parser's …"""
+"""So many requests in a row that say something new each, and the next short one is the parser's, and what follows …"""
 SHORT_BYTES = 256
 """… because a few new fields cost less there, and many known ones less here …"""
-LOOK_AGAIN_EACH = 64
-"""… but for one in so many."""
+LEFT_TO_PARSER = 64
+"""… for so many reads; then the connection asks here again."""
 
 Feed = Callable[[bytes], None]
 
@@ -57,6 +57,7 @@ class WholeReader:
         "_vocabulary",
         "_whole_bytes",
         "exchange",
+        "left_to_parser",
     )
 
     def __init__(self, connection: Receiver, vocabulary: Vocabulary, settings: ServeSettings) -> None:
@@ -70,6 +71,8 @@ class WholeReader:
         self._most_whole_bytes = min(PIECE_BYTES, *(limit or PIECE_BYTES for limit in limits))
         self.exchange: Exchange | None = None
         """The request whose body is being read, or was read last."""
+        self.left_to_parser = 0
+        """Of so many reads the connection need not ask here: it counts them down."""
         self._attend: Callable[[Exchange], None] | None = None
         """Looks at each request when its head is complete."""
         self._empty_after: object = None
@@ -91,9 +94,9 @@ class WholeReader:
             block = self._block
             self._strange = 0
         else:
-            self._strange = strange = self._strange + 1
-            if strange > STRANGE_BEFORE_PARSER and strange % LOOK_AGAIN_EACH and len(rest) < SHORT_BYTES:
-                return None
+            self._strange += 1
+            if self._strange > STRANGE_BEFORE_PARSER and len(rest) < SHORT_BYTES:
+                self.left_to_parser = LEFT_TO_PARSER
             block = self._learn_block(rest)
         if block is None:
             return None

@@ -31,7 +31,8 @@ PLAIN, HOST, LENGTH, SAID = range(4)
 """What a field is to us; the last: noted by the vocabulary, and not one that is everybody's."""
 
 _REQUEST = re.compile(rb"(GET|HEAD|POST|PUT|DELETE|OPTIONS|PATCH) (/[!\"$-~]*) HTTP/1\.1")
-_FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*((?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)[ \t]*")
+# The blanks around a value are not its own, and are not matched here: each way to share them out would be tried.
+_FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\t -~\x80-\xff]*)")
 _CREDENTIALS = frozenset((b"authorization", b"cookie", b"proxy-authorization"))
 _NOT_PLAIN = frozenset((b"transfer-encoding", b"expect", b"upgrade", b"proxy-connection"))
 
@@ -106,7 +107,7 @@ def _read_line(line: bytes, vocabulary: Vocabulary) -> tuple[Field, int] | None:
     match = _FIELD.fullmatch(line)
     if match is None:
         return None
-    name, value = match.groups()
+    name, value = match[1], match[2].strip(b" \t")
     lower = vocabulary.plain_names.get(name) or name.lower()
     kind = PLAIN
     if lower in vocabulary.noted or lower in _NOT_PLAIN:

@@ -5,6 +5,7 @@ The same bytes are asked twice: in one read, and cut after the first byte, which
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, MutableMapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefork.serve.vocabulary import LONGEST_CACHED, MOST_CACHED_LINES, Vocabulary
+from prefork.serve.whole_reader import LEFT_TO_PARSER, STRANGE_BEFORE_PARSER
 from prefork.serve.whole_request import LENGTH, read_block, read_request_line
 from tests.serve.asking import Asked, Verdict
 from tests.serve.rfc_rows import ACCEPTED, REFUSED
@@ -174,7 +176,32 @@ def test_a_length_is_noted_and_two_are_for_the_parser() -> None:
     assert read_block(b"Host: a\r\nContent-Length: 12\r\nContent-Length: 12", vocabulary) is None
 
 
+@pytest.mark.parametrize(
+    "line", [b"A:" + b" " * 8000 + b"\0", b"A:" + b" " * 4000 + b"x" + b" " * 4000 + b"\0"]
+)
+def test_no_line_takes_long_to_look_at(line: bytes) -> None:
+    began_s = time.process_time()
+    assert read_block(b"Host: a\r\n" + line, Vocabulary()) is None
+    assert time.process_time() - began_s < 0.1  # far less, unless it goes with the square of the blanks
+
+
+@pytest.mark.parametrize("blanks", [b"", b" ", b"\t \t"])
+def test_the_blanks_around_a_value_are_not_its_own(blanks: bytes) -> None:
+    block = read_block(b"Host: a\r\nA:" + blanks + b"x \ty" + blanks + b"\r\nB:" + blanks, Vocabulary())
+    assert block is not None
+    assert block.fields == [(b"host", b"a"), (b"a", b"x \ty"), (b"b", b"")]
+
+
 def test_a_client_that_says_something_new_each_time_is_heard_each_time(asked: Asked) -> None:
     reads = [make(b"Host: a", b"X-Number: %d" % number) for number in range(100)]
     heard = asked.ask(*reads, reads[-1]).requests
     assert [dict(request.headers)[b"x-number"] for request in heard] == [b"%d" % n for n in [*range(100), 99]]
+
+
+def test_such_a_client_is_the_parsers_until_it_repeats_itself(asked: Asked) -> None:
+    new = [make(b"Host: a", b"X-New: %d" % number) for number in range(200)]
+    asked.ask(*new)
+    seen = [line for line in asked.service.vocabulary.lines if line.startswith(b"X-New")]
+    assert STRANGE_BEFORE_PARSER < len(seen) < 3 * STRANGE_BEFORE_PARSER
+    asked.ask(*new[:10], *[make(b"Host: a", b"X-New: again")] * (LEFT_TO_PARSER + 1))
+    assert b"X-New: again" in asked.service.vocabulary.lines
