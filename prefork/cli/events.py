@@ -11,7 +11,7 @@ from prefork.cli.asking import NameArgument, make_json_option, print_json
 from prefork.cli.picking import pick_service
 from prefork.control.client import Talk
 from prefork.control.requests import AskEvents, Event, Missed
-from prefork.system.log_lines import escape
+from prefork.system.log_lines import escape, show_fields
 
 DETAIL_LINES = 40
 
@@ -51,6 +51,6 @@ def show_events(*, name: str | None, follow: bool, as_json: bool) -> int:
 def write_event(event: Event) -> list[str]:
     """Time, level and event as the log has them, then the detail."""
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event.time))
-    fields = "".join(f" {key}={value}" for key, value in event.fields.items() if value is not None)
-    lines = [f"{when} {event.level.upper():<7} {escape(event.event + fields)}"]
+    said = {key: value for key, value in event.fields.items() if value is not None}
+    lines = [f"{when} {event.level.upper():<7} {escape(event.event)}{show_fields(said)}"]
     return lines + [f"  {escape(line)}" for line in event.detail.splitlines()[:DETAIL_LINES]]

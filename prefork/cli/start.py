@@ -114,8 +114,7 @@ def start_launches(
         name, outcome = attempt.launch.name, attempt.outcome
         if isinstance(outcome, Failed):
             codes[name] = outcome.exit_code
-            where = (f"{attempt.launch.log} has more",) if attempt.pid else ()
-            _complain(name, AppError(outcome.message, *outcome.hints, *where, traceback=outcome.traceback))
+            _complain(name, explain_failure(attempt, outcome))
         elif isinstance(outcome, Serving):
             write_record(environ, records[name], attempt.pid)
             print(_describe(attempt, outcome), flush=True)
@@ -133,6 +132,14 @@ def start_launches(
         print("not waited for: what was started goes on in the background", file=sys.stderr)
         raise
     return {launch.name: codes[launch.name] for launch in launches if launch.name in codes}
+
+
+def explain_failure(attempt: Attempt, failed: Failed) -> AppError:
+    """What it said itself, and where there is more, if it came so far."""
+    where = f"{attempt.launch.log} has more"
+    is_said = where in failed.hints or not attempt.pid
+    hints = failed.hints if is_said else (*failed.hints, where)
+    return AppError(failed.message, *hints, traceback=failed.traceback)
 
 
 def _is_wanted(launch: Launch, environ: Mapping[str, str], codes: dict[str, int]) -> bool:

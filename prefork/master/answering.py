@@ -173,7 +173,8 @@ class Answering:
             yield now if now != said else None
             said = now
         if history.last_gen > gen or history.last_reload == OK:
-            yield ask.Done(f"reloaded, {fleet.target} workers run generation {gen}", {"gen": gen})
+            workers = "1 worker runs" if fleet.target == 1 else f"{fleet.target} workers run"
+            yield ask.Done(f"reloaded, {workers} generation {gen}", {"gen": gen})
         else:
             yield self._explain_failure(gen, history.last_reload)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 
 import msgspec
 
@@ -39,8 +40,7 @@ class TextFormatter(logging.Formatter):
         """One line; control characters of foreign text are escaped."""
         when = self._stamps.render(record.created)
         text = escape(record.getMessage())
-        fields = "".join(f" {key}={_show(value)}" for key, value in fields_of(record).items())
-        line = f"{when}[{record.process}] [{record.levelname}] {text}{fields}"
+        line = f"{when}[{record.process}] [{record.levelname}] {text}{show_fields(fields_of(record))}"
         if record.exc_info:
             line += "\n" + _escape_lines(self.formatException(record.exc_info))
         if detail := getattr(record, "detail", ""):
@@ -97,6 +97,11 @@ def render_json_time(seconds: float) -> str:
 def fields_of(record: logging.LogRecord) -> dict[str, object]:
     """What was passed as `extra=`, `detail` left out: that is several lines of text."""
     return {key: value for key, value in vars(record).items() if key not in _STANDARD and key != "detail"}
+
+
+def show_fields(fields: Mapping[str, object]) -> str:
+    """` key=value` for each; a value that could be taken for more than one is quoted."""
+    return "".join(f" {key}={_show(value)}" for key, value in fields.items())
 
 
 def escape(text: str) -> str:

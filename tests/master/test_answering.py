@@ -160,3 +160,10 @@ def test_scaling_says_what_there_is_then_and_what_limited_it(desk: Desk) -> None
     assert desk.ask(ask.AskScale(by=-9)).now() == [
         ask.Done("1 worker, was 4 (as far as it goes)", {"workers": 1, "was": 4})
     ]
+
+
+def test_one_worker_is_one(desk: Desk) -> None:
+    desk.ask(ask.AskScale(to=1))
+    answers = desk.ask(ask.AskReload(wait=True))
+    desk.world.boot_all()
+    assert answers.now()[-1] == ask.Done("reloaded, 1 worker runs generation 2", {"gen": 2})
