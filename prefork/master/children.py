@@ -136,10 +136,12 @@ class Children:
         self._listen(zygote.channel)
 
     def add_worker(self, worker: WorkerHandle, read: Read) -> None:
-        """Listen to it from now on."""
+        """Listen to it once it is released: a worker that boots faster than its zygote tells of the fork must not be
+        heard before its pid is known.
+        """
         self.workers[worker.serial] = worker
         self._reads[worker.channel] = read
-        self._listen(worker.channel)
+        self.hold(worker)
 
     def send(self, child: ZygoteHandle | WorkerHandle, message: say.Message, fd: int | None = None) -> None:
         """Never blocks: what the child does not take now waits in its channel."""

@@ -134,6 +134,7 @@ class Ear:
                         os.close(pidfd)
                     return
                 worker.pid, worker.pidfd = message.pid, pidfd
+                self._children.release(worker)
                 yield on.WorkerForked(message.serial, message.pid)
             case say.ForkFailed():
                 yield on.ForkRefused(message.serial, message.error)
@@ -144,8 +145,6 @@ class Ear:
     def read_worker(self, worker: WorkerHandle, size: int = READ_BYTES) -> Iterator[on.AnyEvent]:
         if worker.channel.is_closed:
             return
-        if not worker.pid and (zygote := self._children.zygotes.get(worker.gen)):
-            yield from self.read_zygote(zygote)  # which pid it has was said before whatever it says itself
         data = worker.channel.receive(size)
         if data is None:
             self._children.stop_reading(worker)

@@ -113,17 +113,17 @@ def office() -> Iterator[Office]:
     office = Office()
     yield office
     office.close()
-    assert list_fds() == before, "every descriptor was given back"
+    assert list_fds() <= before, "every descriptor was given back"
 
 
 def test_connections_are_handed_over_and_our_copies_closed_when_they_are_acknowledged(office: Office) -> None:
     office.connect(7)
-    fds = len(list_fds())
+    before = list_fds()
     office.turn()
-    assert len(list_fds()) == fds + 7
+    assert len(list_fds() - before) == 7
     assert [office.take(serial) for serial in range(3)] == [3, 2, 2]
     office.turn()
-    assert len(list_fds()) == fds
+    assert list_fds() <= before
 
 
 def test_a_turn_accepts_a_bounded_number() -> None:

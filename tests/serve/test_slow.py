@@ -45,7 +45,8 @@ def test_a_request_is_told_of_once_while_it_hangs_and_once_when_it_is_answered(
             client.ask(GET)
     told, again = find(log, "request is slow"), find(log, "slow request")
     assert len(told) == len(again) == 2
-    assert SLOW_S * 1000 <= told[0].ms < 500 <= again[0].ms
+    # uvloop counts in whole milliseconds, and may end a sleep within its last one.
+    assert SLOW_S * 1000 <= told[0].ms < 499 <= again[0].ms
     assert (again[0].method, again[0].path, again[0].status) == ("GET", "/", 404)
     assert "await asyncio.sleep(0.5)" in told[1].detail
     assert "prefork/serve" not in told[1].detail

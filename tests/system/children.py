@@ -35,7 +35,9 @@ def run_python(code: str, *arguments: str | Path | int, pass_fds: Sequence[int] 
 
 
 def list_fds() -> set[int]:
-    """The descriptors of this process, to see that none stays behind."""
+    """The descriptors of this process, to see that none stays behind. Some of before may be gone by then: what other
+    tests left to the garbage collector is collected at any time.
+    """
     listed = {int(name) for name in os.listdir("/proc/self/fd")}  # noqa: PTH208 numbers, not paths
     return {fd for fd in listed if is_open(fd)}
 

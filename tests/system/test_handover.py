@@ -21,7 +21,7 @@ def ends() -> Iterator[tuple[Outlet, Inlet]]:
     yield outlet, inlet
     outlet.close()
     inlet.close()
-    assert list_fds() == before, "every descriptor was given back"
+    assert list_fds() <= before, "every descriptor was given back"
 
 
 def make_connection() -> tuple[socket.socket, int]:
@@ -138,7 +138,7 @@ def test_a_master_that_is_gone_leaves_what_it_sent_and_then_the_end() -> None:
     assert inlet.is_over
     inlet.close()
     near.close()
-    assert list_fds() == before
+    assert list_fds() <= before
 
 
 def is_open(fd: int) -> bool:

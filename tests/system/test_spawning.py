@@ -28,7 +28,7 @@ def test_it_is_idle_until_somebody_takes_it_and_leaves_nothing_when_discarded() 
     assert is_gone(spawned.pid, None)
     with pytest.raises(ChildProcessError):
         os.waitpid(spawned.pid, 0)
-    assert list_fds() == before
+    assert list_fds() <= before
 
 
 def test_it_ends_by_itself_when_the_master_does() -> None:
@@ -47,7 +47,7 @@ def test_one_that_cannot_be_started_leaves_no_descriptor(monkeypatch: pytest.Mon
     monkeypatch.setattr(processes, "start_python", start)
     with pytest.raises(BlockingIOError):
         spawn_zygote()
-    assert list_fds() == before
+    assert list_fds() <= before
 
 
 def test_the_app_does_not_inherit_how_its_interpreter_was_started() -> None:
