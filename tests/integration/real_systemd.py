@@ -8,7 +8,6 @@ that one dies with its parent.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 import shutil
@@ -17,13 +16,13 @@ import sys
 import sysconfig
 import tempfile
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import psutil
 
 import prefork
+from tests.integration.namespaces import RAISE_LOOPBACK, reaching, write_environment
 from tests.integration.running import NotInTimeError, clean_environment, copy_apps, wait_until
 
 UNITS = Path(__file__).parents[2] / "conf/systemd"
@@ -36,7 +35,6 @@ TARGETS = ("basic", "multi-user", "network-online", "shutdown", "sockets", "sysi
 TARGET = "[Unit]\nDefaultDependencies=no\n"
 WANTS_JOURNAL = "Wants=systemd-journald.service systemd-journald.socket\n"
 UP_TIMEOUT_S = 15.0
-CLONE_NEWNET = 0x40000000
 
 # Services see neither root's home nor this /tmp: Python, its packages and prefork are shown to them below /srv.
 BECOME_INIT = r"""
@@ -55,16 +53,6 @@ mount -t cgroup2 none /sys/fs/cgroup
 /srv/base/bin/python3 -c "$5"
 exec env -i PATH="$PATH" container=other SYSTEMD_UNIT_PATH=/srv/units \
   /lib/systemd/systemd --system --unit=multi-user.target --show-status=no
-"""
-RAISE_LOOPBACK = """
-import fcntl, socket, struct
-fcntl.ioctl(socket.socket(), 0x8914, struct.pack("16sH14x", b"lo", 1))  # SIOCSIFFLAGS, IFF_UP
-"""
-PREFORK = """\
-#!/srv/venv/bin/python
-import sys
-from prefork.cli.main import main
-sys.exit(main())
 """
 DROP_IN = """\
 [Service]
@@ -185,18 +173,9 @@ class RealSystemd:
         )
         return done.stdout + done.stderr
 
-    @contextmanager
-    def reaching(self) -> Iterator[None]:
-        """The thread, and those that it starts meanwhile, open sockets in its network."""
-        with (
-            Path("/proc/thread-self/ns/net").open() as ours,
-            Path(f"/proc/{self._init.pid}/ns/net").open() as its,
-        ):
-            enter_network(its.fileno())
-            try:
-                yield
-            finally:
-                enter_network(ours.fileno())
+    def reaching(self) -> AbstractContextManager[None]:
+        """Open sockets in its network."""
+        return reaching(self._init.pid)
 
     def _become_up(self) -> bool:
         """Raises `UnavailableError` if it has ended."""
@@ -238,9 +217,8 @@ def remove_cgroup(cgroup: Path) -> bool:
 
 def write_machine(folder: Path) -> None:
     """What is in /srv at boot: the units, and an environment with prefork in it for all apps."""
-    units, programs = folder / "units", folder / "venv/bin"
+    units = folder / "units"
     units.mkdir(parents=True)
-    programs.mkdir(parents=True)
     for unit in [*JOURNAL, *UNITS.iterdir()]:
         shutil.copy(unit, units)
     for name in TARGETS:
@@ -248,17 +226,4 @@ def write_machine(folder: Path) -> None:
     (units / "prefork@.service.d").mkdir()
     (units / "prefork@.service.d/python.conf").write_text(DROP_IN)
 
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    (programs / "python").symlink_to(f"/srv/base/bin/{version}")
-    (folder / "venv/pyvenv.cfg").write_text("home = /srv/base/bin\n")
-    library = folder / "venv/lib" / version
-    library.mkdir(parents=True)
-    (library / "site-packages").symlink_to("/srv/packages")
-    (programs / "prefork").write_text(PREFORK)
-    (programs / "prefork").chmod(0o755)
-
-
-def enter_network(fd: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)  # os.setns is there from Python 3.12 on
-    if libc.setns(fd, CLONE_NEWNET) != 0:
-        raise OSError(ctypes.get_errno(), "setns")
+    write_environment(folder / "venv", "/srv/venv", base="/srv/base", packages="/srv/packages")
