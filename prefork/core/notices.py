@@ -17,7 +17,7 @@ STATUS_S = 5.0
 CHANGED_S = 1.0
 """So long after a change its figures are looked at: one change rarely comes alone."""
 EXTEND_EVERY_S = 5.0
-"""Whoever boots, reloads or stops for longer asks for more time so often."""
+"""Whoever boots, reloads or stops asks for more time at once, as nobody knows how little was granted, and so often."""
 EXTEND_BY_S = 20.0
 """So much more. The manager never shortens what it had granted."""
 
@@ -75,7 +75,7 @@ class Notices:
         self._told: Kind | None = None
         """READY, RELOADING or STOPPING."""
         self._told_at = now
-        self._extend_due = now + EXTEND_EVERY_S
+        self._extend_due = now
         self._status = ""
         self._status_due = now
         self._counted = (now, 0)
@@ -94,7 +94,7 @@ class Notices:
         while (change := self._find_change(facts, now)) is not None:
             yield change
             self._told, self._told_at, self._was_asked = change.kind, now, False
-            self._extend_due = now + EXTEND_EVERY_S
+            self._extend_due = now
             self._status_due = now if change.kind is Kind.STOPPING else now + CHANGED_S
         if self._beat_s and self._beat_due <= now:
             yield Notice(Kind.WATCHDOG, "WATCHDOG=1")

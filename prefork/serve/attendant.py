@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 from prefork.serve.clock import stopwatch_ns
 from prefork.serve.ends import Ends
 from prefork.serve.exchange import Exchange, Phase
-from prefork.serve.forwarded import find_ends
+from prefork.serve.forwarded import find_ends, find_nonsense
 from prefork.serve.http import HttpConnection
 from prefork.serve.reader import RequestReader
 from prefork.serve.refusal import Refusal
 from prefork.serve.request_ids import IdMaker, settle_id
+from prefork.serve.seldom import Seldom
 from prefork.serve.service import IN_FLIGHT
 from prefork.serve.settings import ServeSettings
 from prefork.serve.trust import TrustedPeers
@@ -35,6 +36,9 @@ ABORTED, CLOSED, KEPT = "X", "-", "+"
 """How a request ended, as the access log has it."""
 BUSY_EVERY_S = 10.0
 """At most one line about refused requests in so long a time."""
+NONSENSE_EVERY_S = 60.0
+"""At most one line about what a trusted proxy says in so long a time: it says it of every request."""
+SHOWN_CHARS = 64
 _RETRY = b"Retry-After: 1\r\n"
 _NO_LIMIT = 1 << 62
 
@@ -53,8 +57,8 @@ class Attendant:
         self.believed = frozenset(name.encode("ascii") for name in settings.forwarded_headers)
         self.peers = TrustedPeers(settings.forwarded_allow_ips)
         self._vocabulary: Vocabulary | None = None
-        self._busy_at_s = -BUSY_EVERY_S
-        self._busy_unsaid = 0
+        self._busy = Seldom(BUSY_EVERY_S)
+        self._nonsense = Seldom(NONSENSE_EVERY_S)
 
     def log_to(self, log: AccessLog) -> None:
         """Tell of every request from now on; no connection was ever open."""
@@ -89,15 +93,25 @@ class Attendant:
     def refuse(self, exchange: Exchange) -> None:
         """There are enough requests already: this one is answered by us."""
         exchange.answer_itself(503, _RETRY)
-        self._busy_unsaid += 1
-        now = self.service.clock.now
-        if now - self._busy_at_s >= BUSY_EVERY_S:
-            self._busy_at_s = now
+        if times := self._busy.count(self.service.clock.now):
             logger.warning(
-                "requests refused: limit-concurrency",
-                extra={"refused": self._busy_unsaid, "limit": self.limit},
+                "requests refused: limit-concurrency", extra={"refused": times, "limit": self.limit}
             )
-            self._busy_unsaid = 0
+
+    # Forwarded fields.
+
+    def note_nonsense(self, own: Ends, name: bytes, value: bytes) -> None:
+        """A proxy that is trusted says what cannot be believed: the request is served by what is known without it."""
+        if times := self._nonsense.count(self.service.clock.now):
+            logger.warning(
+                "a trusted proxy says what means nothing, not believed",
+                extra={
+                    "field": name.decode("ascii"),
+                    "value": value.decode("latin-1")[-SHOWN_CHARS:],
+                    "proxy": own.client[0] if own.client is not None else "unix",
+                    "times": times,
+                },
+            )
 
 
 class BusyExchange(Exchange):
@@ -223,6 +237,9 @@ class ForwardedReader(AttendedReader):
         if last is None or last[0] != said or last[1] != host:
             ends = find_ends(self._own, said, host, self._attendant.peers.trusts)
             last = self._last = said, host, ends
+            nonsense = find_nonsense(self._own, said, ends)
+            if nonsense is not None:
+                self._attendant.note_nonsense(self._own, nonsense, said[nonsense])
         return last[2]
 
 

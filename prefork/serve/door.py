@@ -100,7 +100,7 @@ class Door(asyncio.Protocol):
         try:
             header = read_header(self._begun)
         except MalformedHeaderError as error:
-            self._entrance.note(self.transport, str(error), self._begun)
+            self._entrance.note_headerless(self.transport, str(error), self._begun)
             self.transport.close()
             return b""
         if header is None:

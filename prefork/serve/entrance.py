@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from prefork.serve.door import Door, Stage
 from prefork.serve.ends import has_unread
+from prefork.serve.seldom import Seldom
 from prefork.serve.service import Cells, Service
 from prefork.serve.settings import ServeSettings
 from prefork.serve.tls_facts import Tls
@@ -33,6 +34,8 @@ FASTEST_TICK_S = 0.02
 TICKS_PER_DEADLINE = 8
 NOTE_EVERY_S = 1.0
 """At most one line about bad openings in so long a time, whatever the clients send."""
+HEADERLESS_EVERY_S = 60.0
+"""The same of those who are trusted to send a PROXY header: they are the operator's."""
 
 
 class Entrance:
@@ -63,8 +66,8 @@ class Entrance:
         self._ticking: asyncio.TimerHandle | None = None
         self._emptied = asyncio.Event()
         self._draining_since: float | None = None
-        self._noted_at = -NOTE_EVERY_S
-        self._unsaid = 0
+        self._noted = Seldom(NOTE_EVERY_S)
+        self._headerless = Seldom(HEADERLESS_EVERY_S)
 
     # The worker's side.
 
@@ -140,15 +143,19 @@ class Entrance:
         """One DEBUG line, escaped and rate-limited; never more, whatever the bytes are."""
         if not logger.isEnabledFor(logging.DEBUG):
             return
-        now = self.now()
-        if now - self._noted_at < NOTE_EVERY_S:
-            self._unsaid += 1
-            return
-        peer = transport.get_extra_info("peername")
-        logger.debug(
-            "bad opening peer=%s why=%r begins=%r unsaid=%d", peer or "unix", why, data[:64], self._unsaid
-        )
-        self._noted_at, self._unsaid = now, 0
+        if times := self._noted.count(self.now()):
+            peer = transport.get_extra_info("peername") or "unix"
+            logger.debug("bad opening peer=%s why=%r begins=%r times=%d", peer, why, data[:64], times)
+
+    def note_headerless(self, transport: asyncio.Transport, why: str, data: bytes) -> None:
+        """A peer that is trusted opens without a header that can be read: one of the two is misconfigured."""
+        self.note(transport, why, data)
+        if times := self._headerless.count(self.now()):
+            peer = transport.get_extra_info("peername")
+            logger.warning(
+                "a trusted proxy sends no valid PROXY header, closed",
+                extra={"proxy": peer[0] if peer else "unix", "why": why, "times": times},
+            )
 
     def _tick(self) -> None:
         self._ticking = None

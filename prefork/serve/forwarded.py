@@ -63,6 +63,31 @@ def find_ends(own: Ends, said: dict[bytes, bytes], host: bytes, trusts: Trusts) 
     return _settle(own, client, scheme, named, port, host)
 
 
+def find_nonsense(own: Ends, said: dict[bytes, bytes], ends: Ends) -> bytes | None:
+    """Which field means nothing although the nearest proxy wrote it; `find_ends` made `ends` of the same.
+
+    Only a list's last entry is that proxy's own: what is to the left of it may be anybody's, and is no fault of its.
+    """
+    if FORWARDED in said:
+        element = _parse_element(_last_entry(said[FORWARDED]))
+        believed = element is not None and (
+            _is_node(element.get(b"for", b""))
+            and _is_scheme(element.get(b"proto", b""))
+            and _is_host(element.get(b"host", b""))
+        )
+        return None if believed else FORWARDED
+    # A chain that has changed the client has begun with an address.
+    if FOR in said and ends.client == own.client and not _is_node(_last_entry(said[FOR])):
+        return FOR
+    if PROTO in said and not _is_scheme(_last_entry(said[PROTO])):
+        return PROTO
+    if HOST in said and not _is_host(_last_entry(said[HOST])):
+        return HOST
+    if PORT in said and (port := _last_entry(said[PORT])) and not _parse_port(port):
+        return PORT
+    return None
+
+
 def parse_node(raw: bytes) -> Hop | None:
     """`1.2.3.4`, `1.2.3.4:80`, `[::1]:80`, `::1`, and nginx's `unix:`; None for all else."""
     if len(raw) > _MOST_NODE_CHARS:
@@ -112,6 +137,23 @@ def _pick(raw: bytes, depth: int) -> bytes:
         return raw.strip(b" \t")
     entries = _split_back(raw)
     return entries[min(depth, len(entries) - 1)].strip(b" \t") if entries else b""
+
+
+def _last_entry(raw: bytes) -> bytes:
+    return raw.rpartition(b",")[2].strip(b" \t")
+
+
+def _is_node(raw: bytes) -> bool:
+    """An address, or one of the words for none that RFC 7239 §6 has."""
+    return not raw or raw == b"unknown" or raw.startswith(b"_") or parse_node(raw) is not None
+
+
+def _is_scheme(raw: bytes) -> bool:
+    return not raw or raw.lower() in _SCHEMES
+
+
+def _is_host(raw: bytes) -> bool:
+    return len(raw) <= _MOST_HOST_BYTES and (not raw or _HOST.fullmatch(raw) is not None)
 
 
 def _parse_port(raw: bytes) -> int:

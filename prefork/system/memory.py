@@ -6,14 +6,20 @@ import os
 
 
 def read_resident() -> int:
-    """Bytes in memory, shared ones included: never less than `read_own`, and read in microseconds."""
+    """Bytes in memory, shared ones included: never less than `read_own`, and read in microseconds.
+
+    Raises `OSError` where nobody tells: on Linux without /proc, which some sandboxes hide.
+    """
     try:
         with open("/proc/self/statm", "rb", buffering=0) as file:
             return int(file.read(128).split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
         import psutil  # noqa: PLC0415 only where there is no /proc
 
-        return int(psutil.Process().memory_info().rss)
+        try:
+            return int(psutil.Process().memory_info().rss)
+        except psutil.Error as error:
+            raise OSError(str(error)) from error
 
 
 def read_own() -> int:

@@ -64,7 +64,9 @@ class GunicornHooks:
         try:
             self._call("worker_exit", self._server, self._worker)
         except AppError as error:
-            logger.error("%s\n%s", error.message, error.traceback)  # noqa: TRY400  # the traceback is the hook's own
+            logger.error(  # noqa: TRY400  # the traceback is the hook's own
+                error.message, extra={"detail": error.traceback}
+            )
 
     def _call(self, name: str, *arguments: object) -> None:
         hook = self._names.get(name)

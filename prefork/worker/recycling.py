@@ -5,12 +5,15 @@ It only asks: the master has a successor ready before it tells this worker to dr
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from prefork.config.model import Config
 from prefork.config.values import resolve_share
 from prefork.serve.service import Counters
 from prefork.system import chance, clock, memory
+
+logger = logging.getLogger("prefork.worker")
 
 MEASURE_EVERY_S = 5.0
 """How often at most the page tables are walked; only a worker whose resident memory is above its limit pays for it."""
@@ -49,12 +52,21 @@ class Recycling:
         if self._most_s and now >= ready_at + self._most_s:
             return "max-age"
         if self._most_bytes and now >= self._measured_at + MEASURE_EVERY_S:
-            if memory.read_resident() <= self._most_bytes:
-                return ""
-            self._measured_at = now
-            if (own := memory.read_own()) > self._most_bytes:
-                return f"max-memory {_in_megabytes(own)} of {_in_megabytes(self._most_bytes)}"
+            try:
+                return self._weigh(now)
+            except OSError as error:
+                logger.warning("max-memory is not watched, memory cannot be read", extra={"why": str(error)})
+                self._most_bytes = 0
         return ""
+
+    def _weigh(self, now: float) -> str:
+        if memory.read_resident() <= self._most_bytes:
+            return ""
+        self._measured_at = now
+        own = memory.read_own()
+        if own <= self._most_bytes:
+            return ""
+        return f"max-memory {_in_megabytes(own)} of {_in_megabytes(self._most_bytes)}"
 
 
 def _in_megabytes(size: int) -> str:

@@ -9,9 +9,11 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.integration.conftest import Start
+from tests.integration.container import CONF, Container, NoContainersError, read_recipe
 from tests.integration.http_client import get
 from tests.integration.running import Running, copy_apps, is_alive, read_title, wait_until
 from tests.integration.test_privileges import WAY, open_folder
@@ -108,6 +110,76 @@ def test_as_pid_1_it_serves_without_root_a_home_a_name_or_a_place_to_write(
     master.send_signal(signal.SIGTERM)
     assert running.wait_exit() == 0
     assert [line for line in running.log.splitlines() if '"WARNING"' in line or '"ERROR"' in line] == []
+
+
+SHOWS = """
+import json, os, subprocess
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        while (message := await receive())["type"] != "lifespan.shutdown":
+            await send({"type": message["type"] + ".complete"})
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    subprocess.run(["sh", "-c", "sleep 0.1 &"], check=True)
+    places = ["/", ".", "/tmp", "/run", "/dev/shm", "/var/tmp", "/usr", "/etc", "/proc/sys", "/code"]
+    facts = {"uid": os.getuid(), "writable": [place for place in places if os.access(place, os.W_OK)]}
+    body = json.dumps(facts).encode()
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": body})
+"""
+
+
+def test_the_image_serves_is_probed_reloads_and_stops_as_its_files_say(
+    request: pytest.FixtureRequest,
+) -> None:
+    """The Dockerfile's own words and conf/docker/prefork.toml's ports, as a uid that nobody has heard of."""
+    recipe = read_recipe()
+    files = {"main.py": SHOWS, "prefork.toml": (CONF / "docker/prefork.toml").read_text()}
+    try:
+        container = Container(recipe, files, "--shutdown-delay", "1s", "--workers", "2", user="54321:0")
+    except NoContainersError as error:
+        pytest.skip(str(error))
+    request.addfinalizer(container.close)
+    container.wait_for("serving")
+    http, admin = recipe.ports
+
+    with container.reaching():
+        for _ in range(3):
+            answer = get(("127.0.0.1", http))
+            assert answer.json() == {"uid": 54321, "writable": []}
+        assert (get(("127.0.0.1", admin), "/livez").status, get(("127.0.0.1", admin), "/readyz").status) == (
+            200,
+            200,
+        )
+    assert container.run(*recipe.health).returncode == 0
+    wait_until(lambda: container.output.count('"status":200') == 3, "the access log on standard output")
+    assert container.wait_for("listening")["pid"] == 1
+    wait_until(lambda: not list_strangers(container.init), "the orphans' end")
+
+    container.init.send_signal(signal.SIGHUP)
+    container.wait_for("reloaded")
+
+    container.init.send_signal(signal.SIGTERM)
+    container.wait_for("stopping")
+    # For the balancer it is gone, for its clients not yet.
+    with container.reaching():
+        assert get(("127.0.0.1", admin), "/readyz").status == 503
+        assert get(("127.0.0.1", http)).status == 200
+    assert container.run(*recipe.health).returncode != 0
+    assert container.wait_exit(20) == 0
+    complaints = [line for line in container.records if line["level"] != "info"]
+    # There is no place at all for what prometheus_client would write, if it is installed.
+    assert {line["event"] for line in complaints} <= {"the app's metrics are left out"}, complaints
+
+
+def list_strangers(init: psutil.Process) -> list[str]:
+    """Dead or alive, who is below it and is none of ours."""
+    return [
+        title
+        for child in init.children(recursive=True)
+        if not (title := read_title(child)).startswith("prefork: ")
+    ]
 
 
 def count_sleeps(running: Running) -> int:

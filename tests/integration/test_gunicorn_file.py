@@ -41,7 +41,8 @@ def test_settings_and_hooks_of_workers_run_and_a_reload_reads_them_anew(tmp_path
     assert running.output.count("forked True") >= 2
     assert running.output.count("init -") >= 2
 
-    file.write_text(SETTINGS.replace("workers = 2", "workers = 3").replace("first", "second"))
+    second = SETTINGS.replace("workers = 2", "workers = 3").replace("first", "second")
+    file.write_text(second + '    raise RuntimeError("too late")\n')
     running.signal(signal.SIGHUP)
     running.wait_for_record("reloaded")
     running.wait_workers(3)
@@ -58,6 +59,16 @@ def test_settings_and_hooks_of_workers_run_and_a_reload_reads_them_anew(tmp_path
     assert f"read by {master};" not in running.output + running.log
     assert running.output.count("exit True first") == 2
     assert running.output.count("exit True second") == 3
+    # What the last hook raises has its line, and the traceback its own.
+    assert (
+        len(
+            running.find_records(
+                "gunicorn.conf.py: worker_exit raised RuntimeError: too late (gunicorn.conf.py, line 16)"
+            )
+        )
+        == 3
+    )
+    assert running.log.count("\nRuntimeError: too late\n") == 3
 
 
 def test_a_hook_of_workers_that_raises_fails_the_boot(tmp_path: Path, start: Start) -> None:

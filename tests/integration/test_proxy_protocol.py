@@ -139,7 +139,7 @@ def test_who_is_not_trusted_is_not_believed(start: Start) -> None:
     assert ask_through(socket.create_connection(("127.0.0.1", running.port), TIMEOUT_S))["client"]
 
 
-def test_a_trusted_peer_without_a_header_is_closed_and_told_in_the_debug_log(start: Start) -> None:
+def test_a_trusted_peer_without_a_header_is_closed_and_told_of_once(start: Start) -> None:
     running = start("encrypted:app", "--proxy-protocol", "--log-level", "debug")
     for _ in range(20):
         with socket.create_connection(("127.0.0.1", running.port), TIMEOUT_S) as sock:
@@ -149,6 +149,8 @@ def test_a_trusted_peer_without_a_header_is_closed_and_told_in_the_debug_log(sta
     lines = [record for record in running.records if record.event.startswith("bad opening")]
     assert 1 <= len(lines) <= 3, "and no flood"
     assert {record.level for record in lines} == {"DEBUG"}
+    (told,) = running.find_records("a trusted proxy sends no valid PROXY header, closed")
+    assert (told.level, told.fields["proxy"], told.fields["times"]) == ("WARNING", "127.0.0.1", "1")
 
 
 def test_many_silent_connections_hinder_nobody(start: Start) -> None:

@@ -411,6 +411,20 @@ def test_what_is_not_believed_reaches_the_app_and_changes_nothing(
     assert told["for"] == "192.0.2.7"
 
 
+def test_a_proxy_that_talks_nonsense_is_told_of_once_and_its_requests_are_served(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with serving(Told("asgi").app, forwarded_headers=HEADERS) as served:
+        for number in range(5):
+            nonsense = b"X-Forwarded-Proto: gopher%d" % number
+            told = get_told(served, b"X-Forwarded-For: 192.0.2.7", nonsense)
+            assert (told["client"], told["scheme"]) == ("192.0.2.7", "http")
+    (record,) = (record for record in caplog.records if record.levelno >= logging.WARNING)
+    assert record.message == "a trusted proxy says what means nothing, not believed"
+    fields = (record.__dict__[name] for name in ("field", "value", "proxy", "times"))
+    assert tuple(fields) == ("x-forwarded-proto", "gopher0", "127.0.0.1", 1)
+
+
 def test_fields_in_trailers_are_not_believed() -> None:
     with serving(Told("asgi").app, forwarded_headers=HEADERS) as served:
         client = served.connect()

@@ -9,7 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefork.serve.ends import Client, Ends
-from prefork.serve.forwarded import FOR, FORWARDED, HOST, MOST_HOPS, PORT, PROTO, Hop, find_ends, parse_node
+from prefork.serve.forwarded import (
+    FOR,
+    FORWARDED,
+    HOST,
+    MOST_HOPS,
+    PORT,
+    PROTO,
+    Hop,
+    find_ends,
+    find_nonsense,
+    parse_node,
+)
 from prefork.serve.trust import TrustedPeers
 
 OWN = Ends(("127.0.0.1", 5000), ("127.0.0.1", 8000), "http")
@@ -180,3 +191,35 @@ def test_nothing_raises_and_everything_is_typed(said: dict[bytes, bytes], host: 
 def test_whatever_the_client_invents_the_proxys_own_entry_wins(invented: bytes, field: bytes) -> None:
     own = b"for=192.0.2.1" if field == FORWARDED else b"192.0.2.1"
     assert find({field: invented + b", " + own}).client == ("192.0.2.1", 0)
+
+
+@pytest.mark.parametrize(
+    ("said", "field"),
+    [
+        ({FOR: b"192.0.2.1"}, None),
+        ({FOR: b"garbage, 192.0.2.1"}, None),  # a client's, to which the proxy has added
+        ({FOR: b"unknown"}, None),
+        ({FOR: b"_hidden"}, None),
+        ({FOR: b""}, None),
+        ({FOR: b"127.0.0.1:5000"}, None),
+        ({FOR: b"garbage"}, FOR),
+        ({FOR: b"192.0.2.1, 192.0.2.256"}, FOR),
+        ({PROTO: b"HTTPS", HOST: b"shop.example:80", PORT: b"443"}, None),
+        ({PROTO: b"gopher, https"}, None),
+        ({PROTO: b"", HOST: b"", PORT: b""}, None),
+        ({PROTO: b"gopher"}, PROTO),
+        ({HOST: b"a b"}, HOST),
+        ({HOST: b"a" * 300}, HOST),
+        ({PORT: b"99999"}, PORT),
+        ({FORWARDED: b"for=garbage, for=192.0.2.1;proto=https;host=shop"}, None),
+        ({FORWARDED: b"for=unknown"}, None),
+        ({FORWARDED: b"for=garbage"}, FORWARDED),
+        ({FORWARDED: b"for=192.0.2.1;proto=gopher"}, FORWARDED),
+        ({FORWARDED: b'for=192.0.2.1;host="a b"'}, FORWARDED),
+        ({FORWARDED: b"nonsense"}, FORWARDED),
+    ],
+)
+def test_nonsense_is_what_the_nearest_proxy_itself_has_written(
+    said: dict[bytes, bytes], field: bytes | None
+) -> None:
+    assert find_nonsense(OWN, said, find(said)) == field

@@ -119,3 +119,22 @@ def test_two_workers_draw_different_limits() -> None:
     config = Config(app="shop:app", max_requests=10, max_requests_jitter="1000000")
     limits = {Recycling(config, Counters(), write)._most_requests for _ in range(8)}
     assert len(limits) > 1
+
+
+def test_memory_that_cannot_be_read_limits_nothing_and_is_told_of_once(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def read() -> int:
+        raise OSError("no /proc")
+
+    monkeypatch.setattr(memory, "read_resident", read)
+    recycling = machine.recycle(max_memory_bytes=20 * 2**20, max_requests=5)
+    for _ in range(3):
+        machine.now += MEASURE_EVERY_S
+        recycling.check()
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert machine.asked == []
+    machine.counters.cells[REQUESTS] = 9
+    recycling.check()
+    assert machine.asked == ["max-requests"]
