@@ -222,7 +222,7 @@ class Fleet:
             is_reload = old.gen != slot.gen
             slot.last_reason = "reload" if is_reload else old.retiring
             if not is_reload:
-                self.history.count_restart(classify_retirement(old.retiring))
+                self._count_restart(slot, classify_retirement(old.retiring))
             self.drain(old, slot.last_reason)
 
     def settle(self, worker: Worker) -> None:
@@ -323,7 +323,7 @@ class Fleet:
         if slot is None or worker not in (slot.current, slot.successor):
             return
         slot.last_reason = why
-        self.history.count_restart(reason)
+        self._count_restart(slot, reason)
         if slot.successor is worker:
             slot.successor = None
         else:
@@ -352,6 +352,11 @@ class Fleet:
                 why=why,
                 again="at the next reload",
             )
+
+    def _count_restart(self, slot: Slot, reason: Reason) -> None:
+        """The service's number is the sum of its slots', those that a scale-down took with them."""
+        slot.restarts += 1
+        self.history.count_restart(reason)
 
     def report(self, level: do.Level, event: str, **fields: str | float) -> None:
         """A line for the log."""
@@ -387,7 +392,6 @@ class Fleet:
         self._rows.discard(row)
         worker = Worker(self._serial, slot.index, slot.gen, row, self.gens[slot.gen].policy, self.now)
         self.workers[worker.serial] = worker
-        slot.forks += 1
         self.out.append(do.ForkWorker(worker.serial, slot.index, slot.gen, row, self.target))
         return worker
 

@@ -121,7 +121,7 @@ def _report_slot(fleet: Fleet, slot: Slot, now: float) -> told.SlotStatus:
     return told.SlotStatus(
         index=slot.index,
         state=state,
-        restarts=max(0, slot.forks - 1),
+        restarts=slot.restarts,
         last_reason=slot.last_reason,
         retry_in_s=retry_at - now if state == "backoff" else None,
     )
