@@ -15,9 +15,9 @@ from prefork.control.requests import AnyAnswer, AnyRequest, AskEvents, AskStatus
 from prefork.control.status import ServiceStatus
 from prefork.errors import PreforkError
 from prefork.system import clock
+from prefork.system.usage import read_family
 from prefork.top.gathering import Happened, Looked, Lost, Mailbox
 from prefork.top.rates import Look
-from prefork.top.readings import read_family
 from prefork.top.seen import Event as Shown
 
 RETRY_S = 1.0
