@@ -52,6 +52,8 @@ def write_details(service: Service) -> Iterator[str]:
         yield f"  {log.kind:<9} {log.path}"
     for address in status.admin:
         yield f"  admin     {address}"
+    for address in status.agent_check:
+        yield f"  agent     {address} (HAProxy's agent-check)"
     for listener in status.listeners:
         waiting = "" if listener.backlog is None else f", {listener.backlog} waiting to be accepted"
         yield f"  listener  {listener.address}{waiting}"

@@ -162,6 +162,8 @@ class ServiceStatus(msgspec.Struct, frozen=True, kw_only=True):
     log_files: tuple[LogStatus, ...] = ()
     admin: tuple[str, ...] = ()
     """Addresses."""
+    agent_check: tuple[str, ...] = ()
+    """Addresses."""
 
 
 def is_ready(state: str, workers_ready: int, min_ready: int, *, is_parked: bool, is_drained: bool) -> bool:
