@@ -55,7 +55,8 @@ def main(argv: list[str]) -> int:
         return 0
     order = heard.order
     titles.set_title(f"prefork: admin {order.name}")
-    logs.set_up_logging("warning", order.log_format, logs.STDERR)
+    fd = logs.STDERR if heard.log_fd is None else heard.log_fd
+    logs.set_up_logging("warning", order.log_format, fd, order.log_time)
     privileges.become(privileges.find_identity(order.user, order.group))
     processes.die_with_parent(die=True)  # a change of identity clears it
     with suppress(
@@ -72,11 +73,14 @@ class Heard(NamedTuple):
     order: say.ServeAdmin
     listeners: list[socket.socket]
     reader: Reader[say.MasterToAdmin]
+    log_fd: int | None = None
+    """None: standard error."""
 
 
 def hear_order(channel: Channel) -> Heard | None:
     """Wait for it; None if the master has gone."""
     reader, listeners = read_from_master_as_admin(), list[socket.socket]()
+    log_fd: int | None = None
     with selectors.DefaultSelector() as selector:
         selector.register(channel, selectors.EVENT_READ)
         while True:
@@ -85,20 +89,23 @@ def hear_order(channel: Channel) -> Heard | None:
             if data is None:
                 return None
             for message in reader.feed(data):
-                if isinstance(message, say.GiveAdminListener):
+                if isinstance(message, say.ReopenLog):
+                    log_fd = channel.take_promised_fd()
+                elif isinstance(message, say.GiveAdminListener):
                     listeners.append(socket.socket(fileno=channel.take_promised_fd()))
                 elif isinstance(message, say.ServeAdmin):
-                    return Heard(message, listeners, reader)
+                    return Heard(message, listeners, reader, log_fd)
 
 
 async def serve(heard: Heard, channel: Channel) -> None:
     """Answer until the master has gone."""
     loop = asyncio.get_running_loop()
-    asking = Asking(loop, channel, heard.reader)
+    asking = Asking(loop, channel, heard.reader, heard.log_fd)
     pages = Pages(loop, asking, Tree(), heard.order)
     service = AsgiService(pages, SETTINGS, loop)
     agents_from = len(heard.listeners) - heard.order.agents
-    Reception(loop, service, heard.listeners[:agents_from]).open()
+    reception = Reception(loop, service, heard.listeners[:agents_from])
+    reception.open()
     agents = [await open_agent(asking, listener) for listener in heard.listeners[agents_from:]]
     gc.collect()
     gc.freeze()
@@ -106,3 +113,6 @@ async def serve(heard: Heard, channel: Channel) -> None:
     await asking.wait_end()
     for agent in agents:
         agent.close()
+    reception.close()
+    service.cut()  # nobody is left to answer for: what is cancelled from here on is no failure of the app's
+    await asyncio.sleep(0)
