@@ -14,7 +14,8 @@ import click
 
 from prefork.cli.cutting import CONFIG_FLAG, PROFILE_FLAG, READING_FLAGS
 from prefork.config import kinds
-from prefork.config.options import GROUPS, NAMES, OPTIONS, Name, Option, find_default
+from prefork.config.option import Option
+from prefork.config.options import GROUPS, NAMES, OPTIONS, Name, find_default
 
 _MOST_COLUMNS = 30
 
