@@ -10,7 +10,6 @@ import asyncio
 import gc
 import os
 import selectors
-import signal
 import socket
 from contextlib import suppress
 from typing import NamedTuple
@@ -25,7 +24,8 @@ from prefork.ipc.codec import Reader, read_from_master_as_admin
 from prefork.ipc.starting import PROTOCOL
 from prefork.serve.asgi import AsgiService
 from prefork.serve.settings import ServeSettings
-from prefork.system import logs, privileges, processes, signals, titles
+from prefork.system import logs, titles
+from prefork.system.attending import attend_master, change_identity
 from prefork.system.channel import Channel
 
 SETTINGS = ServeSettings(
@@ -40,16 +40,9 @@ SETTINGS = ServeSettings(
 
 def main(argv: list[str]) -> int:
     """The process's whole life. `argv`: where the master's prefork is, the channel's descriptor, and its protocol."""
-    signals.ignore(
-        signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2
-    )
-    processes.die_with_parent(die=True)
-    fd = int(argv[1])
-    os.set_inheritable(fd, False)
-    processes.close_descriptors_except(frozenset({fd}))
+    channel = attend_master(argv)
     if argv[2] != str(PROTOCOL):
         return 1  # another prefork than the master's was installed: the two cannot talk
-    channel = Channel(socket.socket(fileno=fd))
     heard = hear_order(channel)
     if heard is None:
         return 0
@@ -57,8 +50,7 @@ def main(argv: list[str]) -> int:
     titles.set_title(f"prefork: admin {order.name}")
     fd = logs.STDERR if heard.log_fd is None else heard.log_fd
     logs.set_up_logging("warning", order.log_format, fd, order.log_time)
-    privileges.become(privileges.find_identity(order.user, order.group))
-    processes.die_with_parent(die=True)  # a change of identity clears it
+    change_identity(order.user, order.group)
     with suppress(
         OSError
     ):  # a release that is gone: nothing here needs it, unless the user's directory is in it
