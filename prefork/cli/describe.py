@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from prefork.cli.asking import NameArgument, make_json_option, print_json
+from prefork.cli.asking import WITHOUT_NAME, NameArgument, make_json_option, print_json
 from prefork.cli.ls import describe
 from prefork.cli.picking import pick_service
 from prefork.cli.sheet import write_details, write_sheet
@@ -19,6 +19,7 @@ def make_describe_command() -> click.Command:
         callback=describe_service,
         params=[NameArgument(many=False), make_json_option()],
         help="Show everything about a service: workers, restarts, reloads, listeners, logs, where it was set up.",
+        epilog=WITHOUT_NAME,
         short_help="Show everything about a service.",
     )
 

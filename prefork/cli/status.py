@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from prefork.cli.asking import NameArgument, make_json_option, print_json
+from prefork.cli.asking import WITHOUT_NAME, NameArgument, make_json_option, print_json
 from prefork.cli.ls import describe
 from prefork.cli.picking import pick_service
 from prefork.cli.sheet import write_sheet
@@ -33,6 +33,7 @@ def make_status_command() -> click.Command:
             make_json_option(),
         ],
         help="Show a service and its workers. Exits with 0 if it is well, 1 if it is degraded, 3 if it does not run.",
+        epilog=WITHOUT_NAME,
         short_help="Show a service; its exit code says whether it is well.",
     )
 

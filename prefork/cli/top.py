@@ -14,6 +14,7 @@ from contextlib import ExitStack
 import click
 import msgspec
 
+from prefork.cli.asking import NameArgument
 from prefork.config.kinds import show_duration
 from prefork.config.values import RefusedValueError, parse_positive_duration
 from prefork.errors import EXIT_OK, PreforkError, UsageError
@@ -41,10 +42,12 @@ def make_top_command() -> click.Command:
     return click.Command(
         "top",
         params=[
-            click.Argument(["names"], nargs=-1, metavar="[NAME|GLOB|all …]"),
+            NameArgument(many=True),
             click.Option(["--once", "is_once"], is_flag=True, help="Print one table and end."),
             click.Option(["--json", "as_json"], is_flag=True, help="Print JSON: an object a line."),
-            click.Option(["--interval"], default="1s", metavar="TIME", help="Look so often. Default: 1s."),
+            click.Option(
+                ["--interval"], default="1s", metavar="TIME", help="Look again so often. Default: 1s."
+            ),
         ],
         callback=top,
         help=HELP,

@@ -35,7 +35,7 @@ APP_OPTIONS: tuple[Option, ...] = (
         "app_dir",
         kinds.PATH,
         "App",
-        "Put first on sys.path, relative to --chdir.",
+        "Look for the app's module here first (sys.path); relative to --chdir.",
         aliases=(Alias("pythonpath"),),
     ),
     Option(
@@ -101,7 +101,7 @@ APP_OPTIONS: tuple[Option, ...] = (
         "workers",
         kinds.WORKERS,
         "Workers",
-        "How many; max is one per CPU that we may use (affinity and cgroup quota).",
+        "How many processes serve; max is one per CPU that we may use (affinity, cgroup quota).",
         short="-w",
         aliases=(Alias("instances", kinds.INSTANCES, "-i"),),
     ),
@@ -124,7 +124,7 @@ APP_OPTIONS: tuple[Option, ...] = (
         "loop",
         kinds.choice_kind(model.LoopChoice),
         "Workers",
-        "auto is uvloop if installed.",
+        "The event loop; auto is uvloop if it is installed, else asyncio.",
         aliases=(Alias("asgi-loop"),),
     ),
     Option(

@@ -11,7 +11,7 @@ LIFE_OPTIONS: tuple[Option, ...] = (
         "timeout_s",
         kinds.DURATION,
         "Time",
-        "A worker whose loop is stuck so long is dumped, killed and replaced; 0: never.",
+        "A worker whose loop is stuck so long is killed and replaced, its stacks logged; 0: never.",
         short="-t",
     ),
     Option(
@@ -57,7 +57,7 @@ LIFE_OPTIONS: tuple[Option, ...] = (
         "min_body_rate_bytes",
         kinds.RATE,
         "Time",
-        "Bytes a second of a body, on average after 10 s, or 408; 0: only silence of 60 s ends it.",
+        "Slowest body that is waited for, bytes a second after 10 s (408); 0: only 60 s of silence end it.",
     ),
     Option(
         "request-timeout",

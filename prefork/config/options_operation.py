@@ -37,7 +37,7 @@ OPERATION_OPTIONS: tuple[Option, ...] = (
         "log_level",
         kinds.choice_kind(model.LogLevel),
         "Logs",
-        "Least severe that is logged.",
+        "Log what is at least so severe.",
     ),
     Option(
         "log-format",
@@ -88,7 +88,7 @@ OPERATION_OPTIONS: tuple[Option, ...] = (
         "slow_s",
         kinds.DURATION,
         "Logs",
-        "Tell of a request, or an event loop, that hangs for longer, with the stack; 0: never.",
+        "Log a request, or an event loop, that hangs for longer, with its stack; 0: never.",
     ),
     Option(
         "access-log",
