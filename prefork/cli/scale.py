@@ -20,7 +20,7 @@ def make_scale_command() -> click.Command:
         "scale",
         callback=scale,
         params=[
-            click.Argument(["words"], nargs=-1, metavar="[NAME|GLOB|all]… N|+N|-N|max", required=True),
+            click.Argument(["words"], nargs=-1, metavar="[NAME|GLOB|all]… N|+N|-N|max"),
             make_json_option(),
         ],
         context_settings={"ignore_unknown_options": True},  # -2 is a number
@@ -38,6 +38,8 @@ def make_scale_command() -> click.Command:
 
 def scale(*, words: tuple[str, ...], as_json: bool) -> int:
     """The last word says to how many, the others whom."""
+    if not words:
+        raise UsageError("to how many workers?", "prefork scale [NAME] 4, +2, -1 or max")
     request = read_count(words[-1])
 
     def act(service: Service) -> None:
