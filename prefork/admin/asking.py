@@ -6,6 +6,7 @@ Whoever asks while a question is under way gets its answer, and so does everybod
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import suppress
 
 import msgspec
@@ -15,6 +16,7 @@ from prefork.errors import ProtocolError
 from prefork.ipc import messages as say
 from prefork.ipc.codec import Reader, encode
 from prefork.system.channel import Channel
+from prefork.system.logs import lead_elsewhere
 
 FRESH_S = 0.1
 """An answer is as good as a new one for so long."""
@@ -29,11 +31,17 @@ class Asking:
     """Our end of the channel to the master. Owned by the loop's thread."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, channel: Channel, reader: Reader[say.MasterToAdmin]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        channel: Channel,
+        reader: Reader[say.MasterToAdmin],
+        log_fd: int | None = None,
     ) -> None:
         self._loop = loop
         self._channel = channel
         self._reader = reader
+        self._log_fd = log_fd
+        """Where our log lines go; None: standard error."""
         self._status: ServiceStatus | None = None
         self._asked_at = self._answered_at = -FRESH_S
         self._waiting: list[asyncio.Future[None]] = []
@@ -89,6 +97,8 @@ class Asking:
                 if isinstance(message, say.Standing):
                     self._status = _decode(message.status)
                     self._answered_at = self._loop.time()
+                elif isinstance(message, say.ReopenLog):
+                    self._write_to(self._channel.take_promised_fd())
         except (
             ProtocolError,
             msgspec.DecodeError,
@@ -100,6 +110,11 @@ class Asking:
             for waiter in waiting:
                 if not waiter.done():
                     waiter.set_result(None)
+
+    def _write_to(self, fd: int) -> None:
+        if self._log_fd is not None:
+            lead_elsewhere(self._log_fd, fd)
+        os.close(fd)
 
     def _stop(self) -> None:
         self._loop.remove_reader(self._channel.fileno())

@@ -10,7 +10,6 @@ import asyncio
 import gc
 import os
 import selectors
-import signal
 import socket
 from contextlib import suppress
 from typing import NamedTuple
@@ -25,7 +24,8 @@ from prefork.ipc.codec import Reader, read_from_master_as_admin
 from prefork.ipc.starting import PROTOCOL
 from prefork.serve.asgi import AsgiService
 from prefork.serve.settings import ServeSettings
-from prefork.system import logs, privileges, processes, signals, titles
+from prefork.system import logs, titles
+from prefork.system.attending import attend_master, change_identity
 from prefork.system.channel import Channel
 
 SETTINGS = ServeSettings(
@@ -40,24 +40,17 @@ SETTINGS = ServeSettings(
 
 def main(argv: list[str]) -> int:
     """The process's whole life. `argv`: where the master's prefork is, the channel's descriptor, and its protocol."""
-    signals.ignore(
-        signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2
-    )
-    processes.die_with_parent(die=True)
-    fd = int(argv[1])
-    os.set_inheritable(fd, False)
-    processes.close_descriptors_except(frozenset({fd}))
+    channel = attend_master(argv)
     if argv[2] != str(PROTOCOL):
         return 1  # another prefork than the master's was installed: the two cannot talk
-    channel = Channel(socket.socket(fileno=fd))
     heard = hear_order(channel)
     if heard is None:
         return 0
     order = heard.order
     titles.set_title(f"prefork: admin {order.name}")
-    logs.set_up_logging("warning", order.log_format, logs.STDERR)
-    privileges.become(privileges.find_identity(order.user, order.group))
-    processes.die_with_parent(die=True)  # a change of identity clears it
+    fd = logs.STDERR if heard.log_fd is None else heard.log_fd
+    logs.set_up_logging("warning", order.log_format, fd, order.log_time)
+    change_identity(order.user, order.group)
     with suppress(
         OSError
     ):  # a release that is gone: nothing here needs it, unless the user's directory is in it
@@ -72,11 +65,14 @@ class Heard(NamedTuple):
     order: say.ServeAdmin
     listeners: list[socket.socket]
     reader: Reader[say.MasterToAdmin]
+    log_fd: int | None = None
+    """None: standard error."""
 
 
 def hear_order(channel: Channel) -> Heard | None:
     """Wait for it; None if the master has gone."""
     reader, listeners = read_from_master_as_admin(), list[socket.socket]()
+    log_fd: int | None = None
     with selectors.DefaultSelector() as selector:
         selector.register(channel, selectors.EVENT_READ)
         while True:
@@ -85,20 +81,23 @@ def hear_order(channel: Channel) -> Heard | None:
             if data is None:
                 return None
             for message in reader.feed(data):
-                if isinstance(message, say.GiveAdminListener):
+                if isinstance(message, say.ReopenLog):
+                    log_fd = channel.take_promised_fd()
+                elif isinstance(message, say.GiveAdminListener):
                     listeners.append(socket.socket(fileno=channel.take_promised_fd()))
                 elif isinstance(message, say.ServeAdmin):
-                    return Heard(message, listeners, reader)
+                    return Heard(message, listeners, reader, log_fd)
 
 
 async def serve(heard: Heard, channel: Channel) -> None:
     """Answer until the master has gone."""
     loop = asyncio.get_running_loop()
-    asking = Asking(loop, channel, heard.reader)
+    asking = Asking(loop, channel, heard.reader, heard.log_fd)
     pages = Pages(loop, asking, Tree(), heard.order)
     service = AsgiService(pages, SETTINGS, loop)
     agents_from = len(heard.listeners) - heard.order.agents
-    Reception(loop, service, heard.listeners[:agents_from]).open()
+    reception = Reception(loop, service, heard.listeners[:agents_from])
+    reception.open()
     agents = [await open_agent(asking, listener) for listener in heard.listeners[agents_from:]]
     gc.collect()
     gc.freeze()
@@ -106,3 +105,6 @@ async def serve(heard: Heard, channel: Channel) -> None:
     await asking.wait_end()
     for agent in agents:
         agent.close()
+    reception.close()
+    service.cut()  # nobody is left to answer for: what is cancelled from here on is no failure of the app's
+    await asyncio.sleep(0)

@@ -24,12 +24,20 @@ class Reception:
         self._service = service
         self._listeners = listeners
         self._connecting: set[asyncio.Task[None]] = set()
+        self._opening: asyncio.TimerHandle | None = None
 
     def open(self) -> None:
         """Accept."""
         for listener in self._listeners:
             listener.setblocking(False)
             self._loop.add_reader(listener.fileno(), self._accept, listener)
+
+    def close(self) -> None:
+        """Accept nobody any more."""
+        if self._opening is not None:
+            self._opening.cancel()
+        for listener in self._listeners:
+            self._loop.remove_reader(listener.fileno())
 
     def _accept(self, listener: socket.socket) -> None:
         if self._service.counters.connections + len(self._connecting) >= CONNECTIONS_MAX:
@@ -50,7 +58,7 @@ class Reception:
     def _hold_off(self) -> None:
         for listener in self._listeners:
             self._loop.remove_reader(listener.fileno())
-        self._loop.call_later(FULL_S, self.open)
+        self._opening = self._loop.call_later(FULL_S, self.open)
 
     async def _connect(self, sock: socket.socket) -> None:
         try:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import os
 import selectors
-import signal
-import socket
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -20,7 +18,8 @@ from prefork.ipc import messages as say
 from prefork.ipc.codec import encode, read_from_master_as_chooser
 from prefork.ipc.foreign import describe_failure, fit
 from prefork.serve.app import load_function
-from prefork.system import privileges, processes, signals, titles
+from prefork.system import titles
+from prefork.system.attending import attend_master, change_identity
 from prefork.system.channel import Channel
 
 WHY_CHARS = 200
@@ -28,14 +27,7 @@ WHY_CHARS = 200
 
 def main(argv: list[str]) -> int:
     """The chooser's whole life. `argv`: where the master's prefork is, and the channel's descriptor."""
-    signals.ignore(
-        signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2
-    )
-    processes.die_with_parent(die=True)
-    fd = int(argv[1])
-    os.set_inheritable(fd, False)
-    processes.close_descriptors_except(frozenset({fd}))
-    Chooser(Channel(socket.socket(fileno=fd))).run()
+    Chooser(attend_master(argv)).run()
     return 0
 
 
@@ -64,8 +56,7 @@ class Chooser:
     def _load(self, order: say.LoadStrategy) -> bool:
         titles.set_title(f"prefork: chooser {order.name}")
         try:
-            privileges.become(privileges.find_identity(order.user, order.group))
-            processes.die_with_parent(die=True)  # a change of identity clears it
+            change_identity(order.user, order.group)
             os.chdir(order.chdir)
             self._strategy = load_function(order.strategy, order.app_dir)
             try_out(self._strategy, order.strategy)

@@ -11,8 +11,14 @@ import msgspec
 from click.shell_completion import CompletionItem
 
 from prefork.cli.complaints import print_error
+from prefork.cli.cutting import CONFIG_FLAG
 from prefork.control.client import Service
 from prefork.errors import EXIT_OK, PreforkError
+
+WITHOUT_NAME = (
+    "Without NAME: the only service that runs, else the one of ./prefork.toml or of this directory."
+)
+"""The end of their --help."""
 
 
 class NameArgument(click.Argument):
@@ -21,7 +27,10 @@ class NameArgument(click.Argument):
     def __init__(self, *, many: bool, required: bool = False) -> None:
         word = "names" if many else "name"
         super().__init__(
-            [word], metavar="[NAME]..." if many else "[NAME]", nargs=-1 if many else 1, required=required
+            [word],
+            metavar="[NAME|GLOB|all]…" if many else "[NAME]",
+            nargs=-1 if many else 1,
+            required=required,
         )
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002  # click's
@@ -41,6 +50,21 @@ def list_running_names() -> list[str]:
 def make_json_option() -> click.Option:
     """`--json`."""
     return click.Option(["--json", "as_json"], is_flag=True, help="Print JSON, one value a line.")
+
+
+def make_worker_option() -> click.Option:
+    """`--worker`."""
+    return click.Option(
+        ["--worker"],
+        type=click.IntRange(0),
+        metavar="N",
+        help="Only the worker in this slot, 0 for the first.",
+    )
+
+
+def make_file_option() -> click.Option:
+    """`-c`, for commands that also know services which do not run."""
+    return click.Option(["-c", f"--{CONFIG_FLAG}"], metavar="FILE", help="The TOML file that has the names.")
 
 
 def print_json(value: Any) -> None:

@@ -58,7 +58,8 @@ def check(*, app: str | None, **parameters: object) -> int:
 
 
 def _check_one(config: Config) -> None:
-    print(f"configuration ok: {config.name}, {', '.join(config.bind)}, workers {config.workers}")
+    said = f"configuration ok: {config.name}, {', '.join(config.bind)}, workers {config.workers}"
+    print(said, flush=True)  # before what is wrong, also in a file
     _check_certificates(config)
     for what, path in (
         ("log file", config.log_file),

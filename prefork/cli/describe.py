@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from prefork.cli.asking import NameArgument, make_json_option, print_json
-from prefork.cli.footprint import read_service
+from prefork.cli.asking import WITHOUT_NAME, NameArgument, make_json_option, print_json
 from prefork.cli.ls import describe
 from prefork.cli.picking import pick_service
 from prefork.cli.sheet import write_details, write_sheet
 from prefork.cli.tables import paint
+from prefork.system.usage import read_family
 
 
 def make_describe_command() -> click.Command:
@@ -19,6 +19,7 @@ def make_describe_command() -> click.Command:
         callback=describe_service,
         params=[NameArgument(many=False), make_json_option()],
         help="Show everything about a service: workers, restarts, reloads, listeners, logs, where it was set up.",
+        epilog=WITHOUT_NAME,
         short_help="Show everything about a service.",
     )
 
@@ -29,7 +30,7 @@ def describe_service(*, name: str | None, as_json: bool) -> int:
     if as_json:
         print_json(describe(service))
         return 0
-    head, _, workers = "\n".join(write_sheet(service, read_service(service.status))).partition("\n\n")
+    head, _, workers = "\n".join(write_sheet(service, read_family(service.status.pid))).partition("\n\n")
     for line in (*head.split("\n"), *write_details(service), "", *workers.split("\n")):
         print(paint(line))
     return 0

@@ -6,7 +6,7 @@ from functools import partial
 
 import click
 
-from prefork.cli.asking import NameArgument, ask_each, make_json_option, say
+from prefork.cli.asking import WITHOUT_NAME, NameArgument, ask_each, make_json_option, say
 from prefork.cli.picking import pick_services
 from prefork.control.client import Service, ask
 from prefork.control.requests import AskDrain
@@ -19,6 +19,7 @@ def make_drain_command() -> click.Command:
         callback=partial(set_drained, drained=True),
         params=[NameArgument(many=True), make_json_option()],
         help="Tell load balancers to look elsewhere (/readyz: 503), and go on serving whoever comes. undrain ends it.",
+        epilog=WITHOUT_NAME,
         short_help="Leave the load balancers, and go on serving.",
     )
 
@@ -30,6 +31,7 @@ def make_undrain_command() -> click.Command:
         callback=partial(set_drained, drained=False),
         params=[NameArgument(many=True), make_json_option()],
         help="Come back to the load balancers after drain.",
+        epilog=WITHOUT_NAME,
         short_help="Come back to the load balancers.",
     )
 

@@ -7,7 +7,7 @@ import time
 import click
 import msgspec
 
-from prefork.cli.asking import NameArgument, make_json_option, print_json
+from prefork.cli.asking import WITHOUT_NAME, NameArgument, make_json_option, print_json
 from prefork.cli.picking import pick_service
 from prefork.control.client import Talk
 from prefork.control.requests import AskEvents, Event, Missed
@@ -27,6 +27,7 @@ def make_events_command() -> click.Command:
             make_json_option(),
         ],
         help="Show the last 200 lines of the master's log, whatever --log-level writes and wherever the log goes.",
+        epilog=WITHOUT_NAME,
         short_help="Show what has happened lately.",
     )
 

@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from prefork.cli.asking import NameArgument, make_file_option
 from prefork.cli.complaints import print_error
 from prefork.cli.cutting import CONFIG_FLAG
 from prefork.cli.log_places import explain_no_file, find_places
@@ -28,10 +29,8 @@ def make_flush_command() -> click.Command:
         help=HELP,
         short_help="Empty the logs.",
         params=[
-            click.Argument(["names"], nargs=-1, metavar="[NAME|GLOB|all …]"),
-            click.Option(
-                ["-c", f"--{CONFIG_FLAG}"], metavar="FILE", help="The TOML file that has the names."
-            ),
+            NameArgument(many=True),
+            make_file_option(),
         ],
     )
 

@@ -9,6 +9,7 @@ from contextlib import suppress
 
 import click
 
+from prefork.cli.asking import NameArgument, make_file_option
 from prefork.cli.complaints import print_error
 from prefork.cli.cutting import CONFIG_FLAG
 from prefork.cli.log_entries import Entry, Wanted, find_moment, show, show_json
@@ -41,22 +42,20 @@ def make_logs_command() -> click.Command:
         help=HELP,
         short_help="Show or follow the log.",
         params=[
-            click.Argument(["names"], nargs=-1, metavar="[NAME|GLOB …]"),
+            NameArgument(many=True),
             click.Option(["-f", "--follow"], is_flag=True, help="Wait for more."),
             click.Option(
                 ["-n", "--lines"],
                 type=click.IntRange(0),
                 default=LINES,
                 metavar="N",
-                help=f"So many; {LINES}.",
+                help=f"How many lines. Default: {LINES}.",
             ),
             click.Option(["--worker"], type=click.IntRange(0), metavar="N", help="Only this slot or pid."),
             click.Option(["--err"], is_flag=True, help="Only warnings, errors and standard error."),
             click.Option(["--access"], is_flag=True, help="The access log instead."),
             click.Option(["--json", "as_json"], is_flag=True, help="One object a line."),
-            click.Option(
-                ["-c", f"--{CONFIG_FLAG}"], metavar="FILE", help="The TOML file that has the names."
-            ),
+            make_file_option(),
         ],
     )
 

@@ -9,12 +9,12 @@ import click
 import msgspec
 
 from prefork.cli.asking import make_json_option, print_json
-from prefork.cli.footprint import Footprint, add_up, read_service
 from prefork.cli.tables import show_rate, show_size, show_span, show_table
 from prefork.control.client import Service, find_services
 from prefork.control.status import show_state
+from prefork.system.usage import Reading, add_up, read_family
 
-HEAD = ("NAME", "STATE", "READY", "PID", "UP", "DIED", "REQ/S", "NOW", "CPU", "MEM", "ADDRESS")
+HEAD = ("NAME", "STATE", "READY", "PID", "UP", "RST", "REQ/S", "NOW", "CPU", "MEM", "ADDRESS")
 RIGHT = frozenset(HEAD) - {"NAME", "STATE", "ADDRESS"}
 
 
@@ -28,7 +28,7 @@ def make_ls_command() -> click.Command:
 
 \b
 READY  workers that are ready, and how many there shall be
-DIED   workers that had to be replaced, reloads not counted
+RST    workers that had to be replaced (restarts), reloads not counted
 REQ/S  on average since the start; CPU too, 100% is one CPU
 NOW    requests being answered now
 MEM    of all its processes, shared pages counted once (PSS)
@@ -47,13 +47,13 @@ def list_services(*, as_json: bool) -> int:
     else:
         show_table(
             HEAD,
-            [make_row(service, add_up(read_service(service.status).values())) for service in services],
+            [make_row(service, add_up(read_family(service.status.pid).values())) for service in services],
             right=RIGHT,
         )
     return 0
 
 
-def make_row(service: Service, cost: Footprint) -> tuple[str, ...]:
+def make_row(service: Service, cost: Reading) -> tuple[str, ...]:
     """The columns of `HEAD`."""
     status = service.status
     more = f" +{len(status.addresses) - 1}" if len(status.addresses) > 1 else ""
@@ -74,12 +74,12 @@ def make_row(service: Service, cost: Footprint) -> tuple[str, ...]:
 
 def describe(service: Service) -> dict[str, Any]:
     """The status with what its processes cost and where its socket is."""
-    footprints = read_service(service.status)
-    total = add_up(footprints.values())
+    readings = read_family(service.status.pid)
+    total = add_up(readings.values())
     return {
         **msgspec.to_builtins(service.status),
         "control": service.path,
         "pss_bytes": total.pss_bytes,
         "cpu_s": round(total.cpu_s, 2),
-        "processes": {str(pid): msgspec.to_builtins(cost) for pid, cost in footprints.items()},
+        "processes": {str(pid): reading._asdict() for pid, reading in readings.items()},
     }

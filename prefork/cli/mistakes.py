@@ -69,15 +69,21 @@ def translate_mistake(mistake: click.ClickException) -> PreforkError:
         case click.NoSuchOption():
             name = mistake.option_name.lstrip("-")
             near = find_nearest(name, [flag.lstrip("-") for flag in _list_flags(mistake.ctx)])
-            hint = find_elsewhere(name) or (f"did you mean --{near}?" if near else "see prefork --help")
+            hint = find_elsewhere(name) or (f"did you mean --{near}?" if near else _name_help(mistake.ctx))
             return UsageError(f"unknown option {_show(mistake.option_name)}", hint)
         case click.BadOptionUsage():
             name = mistake.option_name
             return UsageError(f"{name} needs a value", _show_usage(name))
         case click.UsageError() if (word := _EXTRA.search(mistake.format_message())) is not None:
             return UsageError(f"unexpected argument {quote(word[1])}", _explain_extra(word[1], mistake.ctx))
+        case click.MissingParameter():
+            what = mistake.param.make_metavar(mistake.ctx) if mistake.param and mistake.ctx else "an argument"
+            return UsageError(f"what is missing: {what}", _name_help(mistake.ctx))
+        case click.BadParameter():
+            return UsageError(_tell_bad_value(mistake), _name_help(mistake.ctx))
         case _:
-            return UsageError(_lower(mistake.format_message()), "see prefork --help")
+            context = mistake.ctx if isinstance(mistake, click.UsageError) else None
+            return UsageError(_lower(mistake.format_message()), _name_help(context))
 
 
 def find_elsewhere(name: str) -> str | None:
@@ -103,7 +109,30 @@ def _explain_extra(word: str, context: click.Context | None) -> str:
     if word.lower() in {"true", "false", "yes", "no", "on", "off", "1", "0"} and switches:
         flag = switches[-1] if len(switches) == 1 else "SWITCH"
         return f"a switch has no value: --{flag} is true, --no-{flag} is false"
-    return "prefork serves one APP; options begin with --, see prefork --help"
+    if context is not None and is_about_apps(context):
+        return "prefork serves one APP; options begin with --, see prefork --help"
+    return _name_help(context)
+
+
+def is_about_apps(context: click.Context) -> bool:
+    """Does the command take the options of run?"""
+    return any(parameter.name == "app" for parameter in context.command.params)
+
+
+def _name_help(context: click.Context | None) -> str:
+    name = context.command.name if context is not None and context.parent is not None else None
+    return f"see prefork {name} --help" if name and name != "run" else "see prefork --help"
+
+
+def _tell_bad_value(mistake: click.BadParameter) -> str:
+    """Click says `'x' is not a valid integer range`."""
+    parameter = mistake.param
+    if parameter is None:
+        return _lower(mistake.format_message())
+    name = parameter.opts[-1] if isinstance(parameter, click.Option) else parameter.human_readable_name
+    if isinstance(parameter.type, click.IntRange):
+        return f"{name}: a number from {parameter.type.min} on is needed"
+    return f"{name}: {mistake.message}"
 
 
 def _list_flags(context: click.Context | None) -> list[str]:

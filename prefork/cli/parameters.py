@@ -14,7 +14,8 @@ import click
 
 from prefork.cli.cutting import CONFIG_FLAG, PROFILE_FLAG, READING_FLAGS
 from prefork.config import kinds
-from prefork.config.options import GROUPS, NAMES, OPTIONS, Name, Option, find_default
+from prefork.config.option import Option
+from prefork.config.options import GROUPS, NAMES, OPTIONS, Name, find_default
 
 _MOST_COLUMNS = 30
 
@@ -74,6 +75,7 @@ def write_options(formatter: click.HelpFormatter) -> None:
             [
                 ("-c, --config FILE", "TOML file to read; ./prefork.toml unless given."),
                 ("--profile NAME", "Let the keys of the file's [profile.NAME] win over its others."),
+                ("TIME, SIZE", "30s 5m 1h 250ms, or seconds; 512K 16M 1G, or bytes."),
                 ("PREFORK_KEEP_ALIVE=5s", "Every option is also a variable …"),
                 ("keep-alive = 5", "… and a key of the file, or of [tool.prefork] in pyproject.toml."),
             ],

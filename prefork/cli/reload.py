@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from prefork.cli.asking import NameArgument, ask_each, make_json_option, print_json, say
+from prefork.cli.asking import WITHOUT_NAME, NameArgument, ask_each, make_json_option, print_json, say
 from prefork.cli.picking import pick_services
 from prefork.control.client import Service, Talk
 from prefork.control.requests import AskReload, Done, Progress
@@ -24,9 +24,11 @@ def make_reload_command() -> click.Command:
         params=[NameArgument(many=True), make_wait_option(), make_json_option()],
         help="""Read the configuration and the code anew and replace the workers, without losing a request.
 
-A configuration that is refused exits with 78 and changes nothing. With --wait, so does every other failure: 3 and the
-app's traceback if the new code does not start, 1 if it was taken back for another reason.
+Returns as soon as the reload has begun, or with 78 if the configuration is refused. With --wait it shows how far the
+reload is and exits with how it went: 0, 3 with the app's traceback if the new code does not start, 1 if it was taken
+back for another reason. Whatever failed, the workers that served go on serving.
 """,
+        epilog=WITHOUT_NAME,
         short_help="New code and configuration, without losing a request.",
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from prefork.cli.asking import NameArgument, ask_each, make_json_option, say
+from prefork.cli.asking import WITHOUT_NAME, NameArgument, ask_each, make_json_option, make_worker_option, say
 from prefork.cli.picking import pick_service, pick_services
 from prefork.cli.reload import make_wait_option, reload_one
 from prefork.control.client import ask
@@ -21,9 +21,7 @@ def make_restart_command() -> click.Command:
         callback=restart,
         params=[
             NameArgument(many=True),
-            click.Option(
-                ["--worker"], type=click.IntRange(0), metavar="N", help="Only the worker in this slot."
-            ),
+            make_worker_option(),
             make_wait_option(),
             make_json_option(),
         ],
@@ -33,6 +31,7 @@ listeners stay, and no request is lost. (stop and start again for a new master.)
 With --worker N, only that one is replaced, by a successor from the code that runs: it is ready before the old one
 drains. A slot that was given up after too many crashes is tried again.
 """,
+        epilog=WITHOUT_NAME,
         short_help="Replace the workers, or one of them.",
     )
 

@@ -18,6 +18,7 @@ from prefork.cli.launched import Record, list_records
 from prefork.cli.launching import Launch
 from prefork.cli.start import start_launches
 from prefork.cli.state import find_state_directory
+from prefork.control.client import find_services
 from prefork.errors import EXIT_FAILED, EXIT_OK, ConfigError, PreforkError
 from prefork.system import keeping
 
@@ -37,8 +38,11 @@ def make_save_command() -> click.Command:
     return click.Command(
         "save",
         callback=save,
-        help="Remember what runs in the background, for prefork resurrect. "
-        "Never written: the environment, and what was given with --env or as a password.",
+        help="""Remember what runs in the background, for prefork resurrect.
+
+Services in the foreground are named and not saved: their terminal, or systemd, brings them back. Never written: the
+environment, and what was given with --env or as a password.
+""",
         short_help="Remember what runs in the background.",
     )
 
@@ -63,6 +67,13 @@ def save() -> int:
             print(
                 f"{record.name}: not saved, it was started with {flags}, whose values are never written; "
                 "put them into an env-file",
+                file=sys.stderr,
+            )
+    for service in find_services(os.environ):
+        if service.status.pid not in {record.pid for record in records}:
+            print(
+                f"{service.name}: not saved, prefork start did not start it (pid {service.status.pid}); "
+                "whoever did, a terminal or systemd, brings it back",
                 file=sys.stderr,
             )
     if not records:

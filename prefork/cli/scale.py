@@ -6,7 +6,7 @@ import re
 
 import click
 
-from prefork.cli.asking import ask_each, make_json_option, say
+from prefork.cli.asking import WITHOUT_NAME, ask_each, make_json_option, say
 from prefork.cli.picking import pick_services
 from prefork.config.values import quote
 from prefork.control.client import Service, ask
@@ -20,17 +20,26 @@ def make_scale_command() -> click.Command:
         "scale",
         callback=scale,
         params=[
-            click.Argument(["words"], nargs=-1, metavar="[NAME]... N|+N|-N|max", required=True),
+            click.Argument(["words"], nargs=-1, metavar="[NAME|GLOB|all]… N|+N|-N|max"),
             make_json_option(),
         ],
         context_settings={"ignore_unknown_options": True},  # -2 is a number
-        help="Change how many workers there are. Reloads keep the number, unless the configured one has changed.",
+        help="""Change how many workers there are. Reloads keep the number, unless the configured one has changed.
+
+\b
+  prefork scale shop 4      four
+  prefork scale shop +2     two more; -2 two less, each answers first what it has begun
+  prefork scale shop max    one for each CPU that it may use
+""",
+        epilog=WITHOUT_NAME,
         short_help="Change how many workers there are.",
     )
 
 
 def scale(*, words: tuple[str, ...], as_json: bool) -> int:
     """The last word says to how many, the others whom."""
+    if not words:
+        raise UsageError("to how many workers?", "prefork scale [NAME] 4, +2, -1 or max")
     request = read_count(words[-1])
 
     def act(service: Service) -> None:

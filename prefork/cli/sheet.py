@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from prefork.cli.footprint import Footprint, add_up
 from prefork.cli.tables import lay_out, show_latency, show_rate, show_size, show_span
 from prefork.control.client import Service
 from prefork.control.status import ServiceStatus, SlotStatus, WorkerStatus, show_state
+from prefork.system.usage import Reading, add_up
 
 HEAD = ("WORKER", "PID", "STATE", "GEN", "UP", "REQUESTS", "NOW", "CONNS", "CPU", "MEM", "NOTE")
 RIGHT = frozenset(HEAD) - {"STATE", "NOTE"}
@@ -16,7 +16,7 @@ BEAT_LATE_S = 2.0
 
 
 def write_sheet(
-    service: Service, costs: Mapping[int, Footprint], before: ServiceStatus | None = None
+    service: Service, costs: Mapping[int, Reading], before: ServiceStatus | None = None
 ) -> Iterator[str]:
     """A few lines and the workers. Rates are those since `before`, or the average since the start."""
     status, total = service.status, add_up(costs.values())
@@ -52,6 +52,8 @@ def write_details(service: Service) -> Iterator[str]:
         yield f"  {log.kind:<9} {log.path}"
     for address in status.admin:
         yield f"  admin     {address}"
+    for address in status.agent_check:
+        yield f"  agent     {address} (HAProxy's agent-check)"
     for listener in status.listeners:
         waiting = "" if listener.backlog is None else f", {listener.backlog} waiting to be accepted"
         yield f"  listener  {listener.address}{waiting}"
@@ -64,17 +66,17 @@ def write_details(service: Service) -> Iterator[str]:
     yield f"  reloads   {status.reloads} done, {status.rollbacks} failed{last}"
 
 
-def list_rows(status: ServiceStatus, costs: Mapping[int, Footprint]) -> Iterator[tuple[str, ...]]:
+def list_rows(status: ServiceStatus, costs: Mapping[int, Reading]) -> Iterator[tuple[str, ...]]:
     """The workers, by slot; and the slots that have none."""
     filled = {worker.slot for worker in status.workers}
     for worker in sorted(status.workers, key=lambda each: (each.slot, each.serial)):
-        yield _make_row(worker, costs.get(worker.pid, Footprint()))
+        yield _make_row(worker, costs.get(worker.pid, Reading()))
     for slot in status.slots:
         if slot.index not in filled:
             yield (str(slot.index), "-", slot.state, *("-",) * 7, _note_slot(slot))
 
 
-def _make_row(worker: WorkerStatus, cost: Footprint) -> tuple[str, ...]:
+def _make_row(worker: WorkerStatus, cost: Reading) -> tuple[str, ...]:
     return (
         str(worker.slot),
         str(worker.pid or "-"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from prefork.cli.asking import NameArgument, make_json_option, print_json
+from prefork.cli.asking import WITHOUT_NAME, NameArgument, make_json_option, make_worker_option, print_json
 from prefork.cli.picking import pick_service
 from prefork.control.client import Talk
 from prefork.control.requests import AskStacks, Stacks
@@ -18,12 +18,11 @@ def make_stacks_command() -> click.Command:
         callback=show_stacks,
         params=[
             NameArgument(many=False),
-            click.Option(
-                ["--worker"], type=click.IntRange(0), metavar="N", help="Only the worker in this slot."
-            ),
+            make_worker_option(),
             make_json_option(),
         ],
         help="Show the Python stack of each thread of each worker, also of one that is stuck. Disturbs none.",
+        epilog=WITHOUT_NAME,
         short_help="Show where each worker is in its code.",
     )
 

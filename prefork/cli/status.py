@@ -7,14 +7,14 @@ import sys
 
 import click
 
-from prefork.cli.asking import NameArgument, make_json_option, print_json
-from prefork.cli.footprint import read_service
+from prefork.cli.asking import WITHOUT_NAME, NameArgument, make_json_option, print_json
 from prefork.cli.ls import describe
 from prefork.cli.picking import pick_service
 from prefork.cli.sheet import write_sheet
 from prefork.cli.tables import paint
 from prefork.control.client import Service, read_status
 from prefork.control.status import ServiceStatus, judge_health
+from prefork.system.usage import read_family
 
 EVERY_S = 1.0
 CLEAR = "\x1b[H\x1b[2J"
@@ -33,6 +33,7 @@ def make_status_command() -> click.Command:
             make_json_option(),
         ],
         help="Show a service and its workers. Exits with 0 if it is well, 1 if it is degraded, 3 if it does not run.",
+        epilog=WITHOUT_NAME,
         short_help="Show a service; its exit code says whether it is well.",
     )
 
@@ -52,6 +53,6 @@ def _show(service: Service, before: ServiceStatus | None, *, as_json: bool, clea
     if as_json:
         print_json(describe(service))
         return
-    text = "\n".join(map(paint, write_sheet(service, read_service(service.status), before)))
+    text = "\n".join(map(paint, write_sheet(service, read_family(service.status.pid), before)))
     sys.stdout.write((CLEAR if clear and sys.stdout.isatty() else "") + text + "\n")
     sys.stdout.flush()

@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from prefork.cli.asking import NameArgument, ask_each, make_json_option, say
+from prefork.cli.asking import WITHOUT_NAME, NameArgument, ask_each, make_json_option, say
 from prefork.cli.picking import pick_services
 from prefork.control.client import ControlError, NotRunningError, Service, Talk
 from prefork.control.requests import AskStop, Done, Stopping
@@ -31,6 +31,7 @@ def make_stop_command() -> click.Command:
             make_json_option(),
         ],
         help="Stop services, and wait until they are gone. Open requests are answered first.",
+        epilog=WITHOUT_NAME,
         short_help="Stop services, and wait until they are gone.",
     )
 

@@ -14,6 +14,7 @@ from contextlib import ExitStack
 import click
 import msgspec
 
+from prefork.cli.asking import NameArgument
 from prefork.config.kinds import show_duration
 from prefork.config.values import RefusedValueError, parse_positive_duration
 from prefork.errors import EXIT_OK, PreforkError, UsageError
@@ -27,7 +28,7 @@ WIDE = 160
 HELP = """Look at services and their workers while they run: requests, latencies, errors, CPU, memory.
 
 \b
-  prefork top                  the service that runs, or all of them
+  prefork top                  all that run, and those that start meanwhile
   prefork top shop             one of them; keys reload, scale, restart, show logs
   prefork top --once           one table, for a file or a mail
   prefork top --json           an object a line, each second, for a program
@@ -41,10 +42,12 @@ def make_top_command() -> click.Command:
     return click.Command(
         "top",
         params=[
-            click.Argument(["names"], nargs=-1, metavar="[NAME|GLOB|all …]"),
+            NameArgument(many=True),
             click.Option(["--once", "is_once"], is_flag=True, help="Print one table and end."),
             click.Option(["--json", "as_json"], is_flag=True, help="Print JSON: an object a line."),
-            click.Option(["--interval"], default="1s", metavar="TIME", help="Look so often. Default: 1s."),
+            click.Option(
+                ["--interval"], default="1s", metavar="TIME", help="Look again so often. Default: 1s."
+            ),
         ],
         callback=top,
         help=HELP,
@@ -90,7 +93,7 @@ def _require_terminal() -> None:
 
 def _print(reach: Reach, interval_s: float, *, is_once: bool, as_json: bool) -> int:
     with ExitStack() as closing:
-        looker = Looker(reach.names, reach.connect, closing)
+        looker = Looker(reach.names, reach.connect, reach.find_new, closing)
         looker.look()  # what the rates are compared with
         while True:
             threading.Event().wait(interval_s)
@@ -112,19 +115,18 @@ def _draw(page: Page) -> str:
 
 def _watch(reach: Reach, interval_s: float) -> int:
     from prefork.top.curves import choose_glyphs  # noqa: PLC0415  # rich: only where something is drawn
-    from prefork.top.feed import Feed  # noqa: PLC0415
+    from prefork.top.feed import Feeds  # noqa: PLC0415
     from prefork.top.gathering import Gathered, Mailbox  # noqa: PLC0415
     from prefork.top.logs import show_logs  # noqa: PLC0415
     from prefork.top.operating import Operator  # noqa: PLC0415
     from prefork.top.session import Session  # noqa: PLC0415
 
     mailbox = Mailbox()
-    feeds = {name: Feed(name, reach.connect, mailbox, interval_s) for name in reach.names}
-    operator = Operator(reach.connect, mailbox, feeds)
+    feeds = Feeds(reach.connect, mailbox, interval_s)
+    operator = Operator(reach.connect, mailbox, feeds.poke)
     session = Session(Gathered(reach.names), mailbox, operator, show_logs, choose_glyphs(sys.stdout.encoding))
     with ExitStack() as closing:
         closing.callback(mailbox.close)
-        for feed in feeds.values():
-            closing.callback(feed.stop)
-            feed.start()
+        closing.callback(feeds.stop)
+        feeds.start(reach.names, reach.find_new)
         return session.run()

@@ -228,7 +228,7 @@ HOOKS: Mapping[str, str] = MappingProxyType(
         "worker_int": "decorate a function of the app's with @prefork.on_shutdown",
         "worker_abort": "leave it out: who is stuck for --timeout has its stacks in the log",
         "worker_exit": "decorate a function of the app's with @prefork.on_shutdown",
-        "child_exit": "leave it out: metrics of the dead are kept, see PROMETHEUS_MULTIPROC_DIR in the README",
+        "child_exit": "leave it out: metrics of the dead are kept, see PROMETHEUS_MULTIPROC_DIR in docs/deploying.md",
         "nworkers_changed": _LOG_TELLS,
         "on_exit": "ExecStopPost= of systemd, or @prefork.on_shutdown in each worker; no code runs in the master",
         "pre_request": "write it as a middleware of the app's",

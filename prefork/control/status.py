@@ -63,7 +63,7 @@ class SlotStatus(msgspec.Struct, frozen=True, kw_only=True):
     index: int
     state: SlotState
     restarts: int = 0
-    """How often somebody was forked here after the first."""
+    """Workers that were replaced here, apart from reloads: its part of the service's."""
     last_reason: str = ""
     """Why its last worker went."""
     retry_in_s: float | None = None
@@ -161,6 +161,8 @@ class ServiceStatus(msgspec.Struct, frozen=True, kw_only=True):
     connections: int
     log_files: tuple[LogStatus, ...] = ()
     admin: tuple[str, ...] = ()
+    """Addresses."""
+    agent_check: tuple[str, ...] = ()
     """Addresses."""
 
 

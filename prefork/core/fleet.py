@@ -23,6 +23,7 @@ from prefork.core.policy import (
 from prefork.core.reasons import Reason, classify_end, classify_retirement
 from prefork.core.records import NEVER, Generation, Rollout, Slot, Worker
 from prefork.core.respawn import delay_s
+from prefork.core.retirees import Retirees
 from prefork.core.states import WorkerState, ZygoteState
 
 Fields = dict[str, str | float]
@@ -49,8 +50,7 @@ class Fleet:
         self.first_failure = ""
         """Why the first worker that failed did."""
         self._spread = spread
-        self._retirees: list[Worker] = []
-        """Who asked to be replaced, the longest waiting first."""
+        self._retirees = Retirees()
         self._rows = set(range(rows))
         self._serial = 0
         self.last_gen = 0
@@ -190,11 +190,8 @@ class Fleet:
 
     def retire(self, worker: Worker, reason: str) -> None:
         """It asked to be replaced: when its turn comes."""
-        if worker.retiring or worker.state not in (WorkerState.BOOTING, WorkerState.READY):
-            return
-        worker.retiring = reason
-        self._retirees.append(worker)
-        self.report("info", "worker retires", **who(worker), reason=reason)
+        if self._retirees.add(worker, reason):
+            self.report("info", "worker retires", **who(worker), reason=reason)
 
     def fill(self, slot: Slot) -> None:
         """Fork what this slot lacks, if it may fork now."""
@@ -222,7 +219,7 @@ class Fleet:
             is_reload = old.gen != slot.gen
             slot.last_reason = "reload" if is_reload else old.retiring
             if not is_reload:
-                self.history.count_restart(classify_retirement(old.retiring))
+                self._count_restart(slot, classify_retirement(old.retiring))
             self.drain(old, slot.last_reason)
 
     def settle(self, worker: Worker) -> None:
@@ -323,7 +320,7 @@ class Fleet:
         if slot is None or worker not in (slot.current, slot.successor):
             return
         slot.last_reason = why
-        self.history.count_restart(reason)
+        self._count_restart(slot, reason)
         if slot.successor is worker:
             slot.successor = None
         else:
@@ -353,6 +350,11 @@ class Fleet:
                 again="at the next reload",
             )
 
+    def _count_restart(self, slot: Slot, reason: Reason) -> None:
+        """The service's number is the sum of its slots', those that a scale-down took with them."""
+        slot.restarts += 1
+        self.history.count_restart(reason)
+
     def report(self, level: do.Level, event: str, **fields: str | float) -> None:
         """A line for the log."""
         self.out.append(do.Report(level, event, dict(fields)))
@@ -364,20 +366,8 @@ class Fleet:
         return slot.current.gen != slot.gen or slot.current is self._find_retiree()
 
     def _find_retiree(self) -> Worker | None:
-        """Whose turn it is: one at a time, and whoever asks young waits, lest an app that always asks fork without end.
-
-        Not during a rollout, which replaces everybody.
-        """
-        self._retirees = [
-            worker for worker in self._retirees if worker.state in (WorkerState.BOOTING, WorkerState.READY)
-        ]
-        if self.rollout is not None:
-            return None
-        for worker in self._retirees:
-            slot = self.slots.get(worker.slot)
-            if slot is not None and not slot.failed and worker.is_settled(self.now):
-                return worker
-        return None
+        """Nobody during a rollout, which replaces everybody."""
+        return None if self.rollout is not None else self._retirees.find_next(self.slots, self.now)
 
     def _fork(self, slot: Slot) -> Worker | None:
         if not self._rows:
@@ -387,7 +377,6 @@ class Fleet:
         self._rows.discard(row)
         worker = Worker(self._serial, slot.index, slot.gen, row, self.gens[slot.gen].policy, self.now)
         self.workers[worker.serial] = worker
-        slot.forks += 1
         self.out.append(do.ForkWorker(worker.serial, slot.index, slot.gen, row, self.target))
         return worker
 

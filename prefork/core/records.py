@@ -90,7 +90,7 @@ class Slot:
     """A place that shall be filled: who fills it, and how its past workers fared."""
 
     __slots__ = (
-        "current", "failed", "forks", "gen", "index", "last_reason", "not_before", "streak", "successor"
+        "current", "failed", "gen", "index", "last_reason", "not_before", "restarts", "streak", "successor"
     )  # fmt: skip
 
     def __init__(self, index: int, gen: int) -> None:
@@ -103,8 +103,8 @@ class Slot:
         """Young deaths in a row."""
         self.not_before = 0.0
         self.failed = False
-        self.forks = 0
-        """How many were asked for here."""
+        self.restarts = 0
+        """Its part of `History.restarts`."""
         self.last_reason = ""
         """Why the last one that went did."""
 

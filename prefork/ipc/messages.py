@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 
 import msgspec
 
-from prefork.config.model import Config, Interface, LogFormat
+from prefork.config.model import Config, Interface, LogFormat, LogTime
 
 
 class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,7 +53,9 @@ class Fork(Message, frozen=True, tag="fork"):
 
 
 class ReopenLog(Message, frozen=True, tag="reopen-log"):
-    """To zygotes and workers: write to this log file from now on. Carries it, already open for appending."""
+    """To zygotes, workers and the admin process: write to this log file from now on. Carries it, already open for
+    appending. The admin process is given its first one so, before it is told anything else.
+    """
 
     carries_fd: ClassVar[bool] = True
     what: Literal["log", "access-log"] = "log"
@@ -329,6 +331,7 @@ class ServeAdmin(Message, frozen=True, tag="serve-admin"):
     chdir: str
     """The app's directory, from where `metrics_dir` is seen."""
     log_format: LogFormat
+    log_time: LogTime
     user: str | None
     group: str | None
 
@@ -365,5 +368,5 @@ MasterToWatcher = Watch
 WatcherToMaster = Watching | Changed
 MasterToChooser = LoadStrategy | Choose
 ChooserToMaster = StrategyLoaded | StrategyRefused | Chosen
-MasterToAdmin = GiveAdminListener | ServeAdmin | Standing
+MasterToAdmin = ReopenLog | GiveAdminListener | ServeAdmin | Standing
 AdminToMaster = AskStanding | AdminLives | AdminNote

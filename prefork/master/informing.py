@@ -17,7 +17,7 @@ from prefork.core import events as on
 from prefork.ipc import messages as say
 from prefork.ipc.codec import Reader, encode, read_from_admin
 from prefork.master.keeping import Helper, Keeper
-from prefork.master.provisions import Provision, find_users_metrics_dir
+from prefork.master.provisions import LogFile, Provision, find_users_metrics_dir
 from prefork.system.listeners import Listener
 from prefork.system.spawning import Spawned, spawn_admin
 
@@ -32,6 +32,8 @@ class Order(NamedTuple):
 
     listeners: tuple[Listener, ...]
     words: say.ServeAdmin
+    log: LogFile | None
+    """None: it writes to standard error."""
 
 
 AdminHelper = Helper[say.AdminToMaster, Order]
@@ -63,6 +65,12 @@ class Informing:
             self._provision, self._order = provision, make_order(provision)
         self._keeper.tend(self._order)
 
+    def pass_on_log(self, log: LogFile, fd: int) -> None:
+        """A log was reopened: if its lines go there, they go to `fd` now. Raises OSError: no descriptor left."""
+        helper = self._keeper.helper
+        if helper is not None and helper.order.log is not None and log.is_same(helper.order.log):
+            helper.channel.send(encode(say.ReopenLog(log.kind)), fd)
+
     def end(self) -> None:
         """The service has ended."""
         self._keeper.end()
@@ -76,6 +84,8 @@ class Informing:
         return read_from_admin()
 
     def give_order(self, helper: AdminHelper) -> None:
+        if (log := helper.order.log) is not None:
+            helper.channel.send(encode(say.ReopenLog(log.kind)), log.fd)
         for listener in helper.order.listeners:
             helper.channel.send(encode(say.GiveAdminListener()), listener.fileno())
         helper.channel.send(encode(helper.order.words))
@@ -102,7 +112,8 @@ def make_order(provision: Provision) -> Order | None:
         agents=len(config.agent_check),
         chdir=config.chdir,
         log_format=config.log_format,
+        log_time=config.log_time,
         user=config.user,
         group=config.group,
     )
-    return Order(provision.admin, words)
+    return Order(provision.admin, words, provision.log)

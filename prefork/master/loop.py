@@ -102,6 +102,7 @@ class Master:
             Choosing(self._selector),
             is_running=self.children.is_running,
         )
+        self._informing = Informing(self._selector, lambda: encode_json(self.report()), python)
         self._performer = Performer(
             provision,
             provider,
@@ -111,13 +112,13 @@ class Master:
             self._handing,
             is_known=lambda gen: gen in arbiter.fleet.gens,
             on_serving=lambda: on_serving(self),
+            on_reopened=self._informing.pass_on_log,
             head_start=head_start,
             python=python,
         )
         self._rereading = Rereading(self._selector, reread, self._take_configuration)
         self._rotating = Rotating(self._performer.list_log_files, self._performer.reopen_log)
         self._watching = Watching(self._selector, self.read_configuration)
-        self._informing = Informing(self._selector, lambda: encode_json(self.report()), python)
         self._notifying = make_notifying(self) if make_notifying else None
         self._pidfile = provision.config.pid
         self._title = ""

@@ -54,6 +54,7 @@ class Performer:
         *,
         is_known: Callable[[int], bool],
         on_serving: Callable[[], None],
+        on_reopened: Callable[[LogFile, int], None],
         head_start: Spawned | None,
         python: str,
     ) -> None:
@@ -77,6 +78,7 @@ class Performer:
         """Of each generation, when it was started."""
         self._is_known = is_known
         self._on_serving = on_serving
+        self._on_reopened = on_reopened
         self._head_start = head_start
         self._python = python
         handing.listen(provision.listeners)
@@ -134,9 +136,9 @@ class Performer:
         for number, listener in self._next.listeners.items():
             if number not in known:
                 logger.info("listening", extra=listener.describe())
-        for listener in self._next.admin:
+        for what, listener in self._next.name_admin():
             if listener not in known_admin:
-                logger.info("admin listening", extra=listener.describe())
+                logger.info("%s listening", what, extra=listener.describe())
         self._close_unused()
 
     def list_log_files(self) -> list[LogFile]:
@@ -178,6 +180,7 @@ class Performer:
             for child in self._children.all():
                 if any(log.is_same(each) for each in self._provisions[child.gen].logs()):
                     self._children.send(child, say.ReopenLog(log.kind), fd)
+            self._on_reopened(log, fd)
         except OSError as error:  # no descriptor left for a duplicate
             logger.error("not every process writes to the new log: %s", error.strerror)  # noqa: TRY400 no bug of ours
 

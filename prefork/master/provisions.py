@@ -66,13 +66,21 @@ class Provision(msgspec.Struct, frozen=True, eq=False):
     credentials: Credentials | None = None
     """What its certificate files held when it was read; None: no TLS."""
     admin: tuple[Listener, ...] = ()
-    """Where the admin process answers."""
+    """Where the admin process answers: HTTP, and at those of `agent_check`, the last ones, HAProxy's agents."""
     metrics_dir: str = ""
     """Made by us, for what the app's processes keep of their metrics; empty: there is none, or the user named one."""
 
     def logs(self) -> list[LogFile]:
         """Those that are open for it."""
         return [each for each in (self.log, self.access_log) if each is not None]
+
+    def name_admin(self) -> list[tuple[str, Listener]]:
+        """Each listener of the admin process, with what speaks there."""
+        agents_from = len(self.admin) - len(self.config.agent_check)
+        return [
+            ("agent-check" if number >= agents_from else "admin", listener)
+            for number, listener in enumerate(self.admin)
+        ]
 
     def log_fd(self) -> int:
         """Where its processes log to."""

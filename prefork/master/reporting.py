@@ -94,7 +94,10 @@ def report_service(
         p99_s=summary.p99_s,
         in_flight=summary.in_flight,
         connections=summary.connections,
-        admin=tuple(listener.name() for listener in provision.admin),
+        admin=tuple(listener.name() for what, listener in provision.name_admin() if what == "admin"),
+        agent_check=tuple(
+            listener.name() for what, listener in provision.name_admin() if what == "agent-check"
+        ),
         log_files=tuple(told.LogStatus(kind=log.kind, path=log.path) for log in provision.logs()),
     )
 
@@ -121,7 +124,7 @@ def _report_slot(fleet: Fleet, slot: Slot, now: float) -> told.SlotStatus:
     return told.SlotStatus(
         index=slot.index,
         state=state,
-        restarts=max(0, slot.forks - 1),
+        restarts=slot.restarts,
         last_reason=slot.last_reason,
         retry_in_s=retry_at - now if state == "backoff" else None,
     )

@@ -135,5 +135,5 @@ def _say_hello(provision: Provision) -> None:
     )
     for listener in provision.listeners.values():
         logger.info("listening", extra=listener.describe())
-    for listener in provision.admin:
-        logger.info("admin listening", extra=listener.describe())
+    for what, listener in provision.name_admin():
+        logger.info("%s listening", what, extra=listener.describe())

@@ -6,6 +6,7 @@ Where there is no /proc, or a process is gone or not ours to look into, there is
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import NamedTuple
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -23,6 +24,34 @@ class Stat(NamedTuple):
     """User and system time."""
     reaped_cpu_s: float
     """That of its children that it has waited for, with all that they had waited for."""
+
+
+class Reading(NamedTuple):
+    """What a process has used and holds, or several of them."""
+
+    cpu_s: float = 0.0
+    """User and system time since it started."""
+    pss_bytes: int | None = None
+    """Its private pages, and its part of the shared ones: these add up. None where the kernel does not tell us."""
+
+
+def read_family(master: int) -> dict[int, Reading]:
+    """The master and all that descends from it, what the app started too, by pid. Nothing if it is gone."""
+    found: dict[int, Reading] = {}
+    waiting = [master]
+    while waiting:
+        pid = waiting.pop()
+        if pid not in found and (stat := read_stat(pid)) is not None:
+            found[pid] = Reading(stat.cpu_s, read_pss(pid))
+            waiting += list_children(pid)
+    return found
+
+
+def add_up(readings: Iterable[Reading]) -> Reading:
+    """The sum of what is known."""
+    parts = list(readings)
+    known = [part.pss_bytes for part in parts if part.pss_bytes is not None]
+    return Reading(sum(part.cpu_s for part in parts), sum(known) if known else None)
 
 
 def read_stat(pid: int) -> Stat | None:
@@ -53,8 +82,16 @@ def read_pss(pid: int) -> int | None:
 
 
 def list_children(pid: int) -> list[int]:
-    """Of its main thread: those that are not reaped yet, without their own."""
-    return [int(word) for word in _read(f"/proc/{pid}/task/{pid}/children", 65536).split()]
+    """Those that are not reaped yet, without their own. Of all its threads: a subprocess is the child of one."""
+    # The kernel's own lists, one for each thread, are quick: psutil looks at every process of the machine. See proc(5).
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")  # names are enough
+    except OSError:
+        return []
+    lists = [_read(f"/proc/{pid}/task/{thread}/children", 65536) for thread in threads]
+    if not any(lists) and not os.path.exists(f"/proc/{pid}/task/{pid}/children"):
+        return _ask_psutil(pid)  # a kernel without such lists
+    return [int(word) for data in lists for word in data.split()]
 
 
 def read_command(pid: int) -> str:
@@ -68,3 +105,12 @@ def _read(path: str, size: int) -> bytes:
             return file.read(size) or b""
     except OSError:
         return b""
+
+
+def _ask_psutil(pid: int) -> list[int]:
+    import psutil  # noqa: PLC0415  # 2 MB that only such a kernel needs
+
+    try:
+        return [child.pid for child in psutil.Process(pid).children()]
+    except psutil.Error:
+        return []

@@ -7,7 +7,7 @@ replaced answers to the same name.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -15,9 +15,9 @@ from prefork.control.requests import AnyAnswer, AnyRequest, AskEvents, AskStatus
 from prefork.control.status import ServiceStatus
 from prefork.errors import PreforkError
 from prefork.system import clock
+from prefork.system.usage import read_family
 from prefork.top.gathering import Happened, Looked, Lost, Mailbox
 from prefork.top.rates import Look
-from prefork.top.readings import read_family
 from prefork.top.seen import Event as Shown
 
 RETRY_S = 1.0
@@ -34,6 +34,9 @@ class Line(Protocol):
     def ask(self, request: AnyRequest, *, silence_s: float | None) -> Iterator[AnyAnswer]:
         """Its answers, up to the last one. Raises PreforkError if it refuses, goes away, says nothing for so long."""
 
+
+NEWCOMERS_S = 2.0
+"""How often to look whether a service has come."""
 
 Connect = Callable[[str], AbstractContextManager[Line]]
 """By the service's name. Raises PreforkError."""
@@ -102,6 +105,43 @@ class Feed:
             except PreforkError:
                 pass  # the other thread says that it is gone
             self._ended.wait(RETRY_S)
+
+
+class Feeds:
+    """Of all services that are meant. `start` them once, `stop` them once."""
+
+    def __init__(self, connect: Connect, mailbox: Mailbox, interval_s: float) -> None:
+        self._connect = connect
+        self._mailbox = mailbox
+        self._interval_s = interval_s
+        self._feeds: dict[str, Feed] = {}
+        self._ended = threading.Event()
+
+    def start(self, names: Iterable[str], find_new: Callable[[], Iterable[str]]) -> None:
+        """Of these, and of whoever `find_new` names later: it is asked again and again, on a thread."""
+        for name in names:
+            self._begin(name)
+        threading.Thread(target=self._look_out, args=[find_new], name="newcomers", daemon=True).start()
+
+    def poke(self, name: str) -> None:
+        """Look at this one now."""
+        if (feed := self._feeds.get(name)) is not None:
+            feed.poke()
+
+    def stop(self) -> None:
+        """They end when they hear of it."""
+        self._ended.set()
+        for feed in list(self._feeds.values()):
+            feed.stop()
+
+    def _begin(self, name: str) -> None:
+        feed = self._feeds[name] = Feed(name, self._connect, self._mailbox, self._interval_s)
+        feed.start()
+
+    def _look_out(self, find_new: Callable[[], Iterable[str]]) -> None:
+        while not self._ended.wait(NEWCOMERS_S):
+            for name in find_new():
+                self._begin(name)
 
 
 def look_at(line: Line) -> Look:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 import msgspec
@@ -32,27 +32,36 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class Looker:
-    """Looks at services, one after the other, and remembers what it compares with."""
+    """Looks at services, one after the other, and remembers what it compares with. `find_new` names those that came."""
 
-    def __init__(self, names: Sequence[str], connect: Connect, closing: ExitStack) -> None:
-        self._names = names
+    def __init__(
+        self,
+        names: Sequence[str],
+        connect: Connect,
+        find_new: Callable[[], Sequence[str]],
+        closing: ExitStack,
+    ) -> None:
+        self._names = list(names)
         self._connect = connect
+        self._find_new = find_new
         self._closing = closing
         self._lines: dict[str, Line] = {}
-        self._histories = {name: History() for name in names}
+        self._histories: dict[str, History] = {}
 
     def look(self) -> Page:
         """Now. At the first time there are no rates."""
+        self._names += self._find_new()
         return Page(clock.wall_s(), [self._look_at(name) for name in self._names])
 
     def _look_at(self, name: str) -> ServiceRates | Lost:
+        history = self._histories.setdefault(name, History())
         try:
             if name not in self._lines:
                 self._lines[name] = self._closing.enter_context(self._connect(name))
-            return self._histories[name].add(look_at(self._lines[name]))
+            return history.add(look_at(self._lines[name]))
         except PreforkError as error:
             self._lines.pop(name, None)
-            self._histories[name].note_absence()
+            history.note_absence()
             return Lost(name, error.message)
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable
 
 from prefork.control.requests import AnyRequest, AskReload, AskRestart, AskScale, Done
 from prefork.errors import PreforkError
-from prefork.top.feed import ANSWER_S, Connect, Feed, Line, ask_status
+from prefork.top.feed import ANSWER_S, Connect, Line, ask_status
 from prefork.top.gathering import Answered, Mailbox
 from prefork.top.watching import Order, Reload, Restart, Scale
 
@@ -15,10 +15,10 @@ from prefork.top.watching import Order, Reload, Restart, Scale
 class Operator:
     """Carries orders out, and posts what came of them."""
 
-    def __init__(self, connect: Connect, mailbox: Mailbox, feeds: Mapping[str, Feed]) -> None:
+    def __init__(self, connect: Connect, mailbox: Mailbox, poke: Callable[[str], None]) -> None:
         self._connect = connect
         self._mailbox = mailbox
-        self._feeds = feeds
+        self._poke = poke
 
     def carry_out(self, order: Order) -> None:
         """Begin; never wait."""
@@ -32,8 +32,7 @@ class Operator:
         except PreforkError as error:
             text = f"{order.service}: error: {error.message}"
         self._mailbox.post(Answered(text))
-        if (feed := self._feeds.get(order.service)) is not None:
-            feed.poke()
+        self._poke(order.service)
 
 
 def give(order: Reload | Scale | Restart, line: Line) -> str:

@@ -13,7 +13,7 @@ import msgspec
 
 from prefork.control.status import RolloutStatus, ServiceStatus, SlotStatus, WorkerStatus, show_state
 from prefork.core.figures import find_percentile
-from prefork.top.readings import Reading
+from prefork.system.usage import Reading, add_up
 
 SERVER_ERRORS = 4
 """5xx among the classes of statuses."""
@@ -125,7 +125,7 @@ def compare(before: Look | None, after: Look) -> ServiceRates:
         in_flight=status.in_flight,
         queue=_add_known([listener.backlog for listener in status.listeners]),
         connections=status.connections,
-        memory_bytes=_add_known([reading.pss_bytes for reading in after.readings.values()]),
+        memory_bytes=add_up(after.readings.values()).pss_bytes,
         cpu_percent=_measure_cpu(before, after),
         rollout=status.rollout,
         reloads=status.reloads,

@@ -6,16 +6,14 @@ It decides nothing, and nobody waits for it. It ends with its master, however th
 from __future__ import annotations
 
 import gc
-import os
 import selectors
-import signal
-import socket
 from collections.abc import Callable
 
 from prefork.ipc import messages as say
 from prefork.ipc.codec import encode, read_from_master_as_watcher
 from prefork.ipc.foreign import fit
-from prefork.system import clock, privileges, processes, signals, titles
+from prefork.system import clock, titles
+from prefork.system.attending import attend_master, change_identity
 from prefork.system.channel import Channel
 from prefork.watcher.alarms import Alarm, AlarmBrokenError, Pause, Polling, choose_alarm
 from prefork.watcher.bytecode import remove_stale_bytecode
@@ -32,20 +30,12 @@ PATH_MAX = 500
 
 def main(argv: list[str]) -> int:
     """The watcher's whole life. `argv`: where the master's prefork is, and the channel's descriptor."""
-    signals.ignore(
-        signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2
-    )
-    processes.die_with_parent(die=True)
-    fd = int(argv[1])
-    os.set_inheritable(fd, False)
-    processes.close_descriptors_except(frozenset({fd}))
-    line = Line(Channel(socket.socket(fileno=fd)))
+    line = Line(attend_master(argv))
     watch = line.hear_watch()
     if watch is None:
         return 0
     titles.set_title(f"prefork: watcher {watch.name}")
-    privileges.become(privileges.find_identity(watch.user, watch.group))
-    processes.die_with_parent(die=True)  # a change of identity clears it
+    change_identity(watch.user, watch.group)
     scanner = Scanner(watch.dirs, watch.files, Picker(watch.include, watch.exclude))
     gc.collect()
     gc.freeze()

@@ -24,7 +24,8 @@ from prefork.serve.app import LoadedApp
 from prefork.system import clock, processes, signals, titles
 from prefork.system.channel import Channel
 from prefork.worker.errand import Errand, Inherited
-from prefork.worker.main import prepare, run_worker
+from prefork.worker.main import run_worker
+from prefork.worker.preparing import prepare
 
 if TYPE_CHECKING:
     from prefork.serve.tls_facts import Tls

@@ -19,7 +19,7 @@ from prefork.admin.families import list_families
 from prefork.core.figures import BUCKETS, bucket_start_ns
 from tests.admin.statuses import LATENCY, PROCESSES, STATUS
 
-README = Path(__file__).parent.parent.parent / "README.md"
+PAGE = Path(__file__).parent.parent.parent / "docs/deploying.md"
 PROMTOOL = shutil.which("promtool")
 FAMILIES = list_families(STATUS, PROCESSES)
 CLASSIC = render(FAMILIES, "classic")
@@ -73,7 +73,7 @@ def test_names_and_labels_stay() -> None:
 
 
 def test_the_readme_lists_all_of_them() -> None:
-    listed = set(re.findall(r"`(prefork_[a-z_]+)(?:\{[a-z,]+\})?`", README.read_text()))
+    listed = set(re.findall(r"`(prefork_[a-z_]+)(?:\{[a-z,]+\})?`", PAGE.read_text()))
     assert {name.removesuffix("_bucket") for name in NAMES} == listed
 
 

@@ -29,6 +29,24 @@ MISTAKES: list[tuple[tuple[str | bytes, ...], int, str]] = [
         2,
         f'error: unexpected argument "false"\n{NO_VALUE}',
     ),
+    (("reload", "--bogus"), 2, "error: unknown option --bogus\n  see prefork reload --help\n"),
+    (("status", "shop", "api"), 2, 'error: unexpected argument "api"\n  see prefork status --help\n'),
+    (
+        ("logs", "-n", "many"),
+        2,
+        "error: --lines: a number from 0 on is needed\n  see prefork logs --help\n",
+    ),
+    (
+        ("completion", "tcsh"),
+        2,
+        "error: SHELL: 'tcsh' is not one of 'bash', 'zsh', 'fish'.\n  see prefork completion --help\n",
+    ),
+    (("completion",), 2, "error: what is missing: {bash|zsh|fish}\n  see prefork completion --help\n"),
+    (
+        ("scale",),
+        2,
+        "error: to how many workers?\n  prefork scale [NAME] 4, +2, -1 or max\n",
+    ),
     (("main:app", "-w"), 2, "error: -w needs a value\n  write -w N|max|max-1|50%\n"),
     (("main:app", "--preload"), 2, "error: --preload needs a value\n  write --preload auto|always|never\n"),
     (

@@ -8,10 +8,10 @@ import msgspec
 import pytest
 
 from prefork.config.model import Config
+from prefork.config.option import Option
 from prefork.config.options import (
     GROUPS,
     OPTIONS,
-    Option,
     decides_field,
     find_default,
     list_names,

@@ -47,7 +47,7 @@ def test_haproxy_follows_the_workers_and_the_stop(start: Start, tmp_path: Path) 
         *("hello_asgi:app", "--workers", "2", "--shutdown-delay", "5s", "--agent-check", "127.0.0.1:0"),
         bind="unix:app.sock",
     )
-    port = int(running.wait_for_record("admin listening").fields["address"].rpartition(":")[2])
+    port = int(running.wait_for_record("agent-check listening").fields["address"].rpartition(":")[2])
     with socket.create_connection(("127.0.0.1", port), 5) as agent:
         assert agent.makefile().read() == "up ready 100%\n"
 

@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from tests.cli.program import Ended, clean_environ
+from tests.integration.conftest import Start
 from tests.integration.http_client import get
 from tests.integration.running import wait_until
 
@@ -219,6 +220,22 @@ def test_what_was_saved_is_started_again_from_anywhere_without_secrets(
 
     again = background.run("resurrect")
     assert (again.code, again.stdout) == (0, f"shop: runs already, pid {background.master('shop').pid}\n")
+
+
+def test_who_serves_in_the_foreground_is_named_and_not_saved(background: Background, start: Start) -> None:
+    running = start("hello_asgi:app", "--workers", "1", "--name", "front")
+    env = {"PREFORK_CONTROL": running.control}
+    why = f"front: not saved, prefork start did not start it (pid {running.pid}); whoever did,"
+    alone = background.run("save", env=env)
+    assert (alone.code, alone.stdout) == (1, "")
+    assert alone.stderr.startswith(why)
+    assert "error: nothing runs in the background\n" in alone.stderr
+
+    assert background.run("start", "shop", env=env).code == 0
+    saved = background.run("save", env=env)
+    assert (saved.code, saved.stdout) == (0, f"saved shop in {background.state / 'saved.json'}\n")
+    assert saved.stderr.startswith(why)
+    assert saved.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -153,6 +154,32 @@ def test_without_a_terminal_there_is_a_table_or_json(start: Start) -> None:
     assert "--once" in refused.stderr
     assert unknown.returncode == 3
     assert "nobody does not run" in unknown.stderr
+
+
+def test_all_takes_up_who_starts_later_and_whoever_takes_its_place(start: Start) -> None:
+    first = start("hello_asgi:app", "--workers", "1", "--name", "first")
+    shared = {"PREFORK_CONTROL": first.control}
+    command = [sys.executable, "-m", "prefork", "top", "--json", "--interval", "0.2s", "all"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, cwd=first.folder, env=clean_environment() | shared
+    ) as top:
+        assert top.stdout is not None
+        read_line = top.stdout.readline
+
+        def read_states() -> dict[str, str]:
+            return {service["name"]: service["state"] for service in json.loads(read_line())["services"]}
+
+        def wait_for(wanted: dict[str, str]) -> None:
+            wait_until(lambda: read_states() == wanted, f"{wanted}", poll_s=0)
+
+        wait_for({"first": "serving"})
+        second = start("hello_asgi:app", "--workers", "1", "--name", "second", env=shared)
+        wait_for({"first": "serving", "second": "serving"})
+        second.stop()
+        wait_for({"first": "serving", "second": "gone"})
+        start("hello_asgi:app", "--workers", "1", "--name", "second", env=shared)
+        wait_for({"first": "serving", "second": "serving"})
+        top.terminate()
 
 
 def assert_whole(shown: str, width: int, height: int) -> None:

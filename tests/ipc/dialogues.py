@@ -148,6 +148,7 @@ DIALOGUES = [
         read_from_master_as_admin,
         say.MasterToAdmin,
         [
+            say.ReopenLog(),
             say.GiveAdminListener(),
             say.ServeAdmin(
                 name="shop",
@@ -156,6 +157,7 @@ DIALOGUES = [
                 agents=1,
                 chdir="/srv/shop",
                 log_format="json",
+                log_time="utc",
                 user="nobody",
                 group=None,
             ),

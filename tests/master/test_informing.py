@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import selectors
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -18,7 +20,7 @@ from prefork.ipc.codec import encode, read_from_master_as_admin
 from prefork.master import informing
 from prefork.master.informing import SILENCE_S, Informing
 from prefork.master.keeping import FIRST_WORD_S
-from prefork.master.provisions import Provision
+from prefork.master.provisions import LogFile, Provision
 from prefork.system import clock
 from prefork.system.channel import Channel, open_pair
 from prefork.system.listeners import Listener, bind_listener
@@ -102,9 +104,31 @@ def test_it_is_given_its_listeners_and_the_place_of_the_metrics(world: World) ->
         agents=0,
         chdir="/srv/shop",
         log_format="auto",
+        log_time="local",
         user=None,
         group=None,
     )
+
+
+def test_it_logs_where_the_master_does_also_after_that_was_reopened(world: World, tmp_path: Path) -> None:
+    def read_inode() -> int:
+        fd = world.ends[-1].take_fd()
+        assert fd is not None
+        with os.fdopen(fd) as file:
+            return os.fstat(file.fileno()).st_ino
+
+    with (tmp_path / "log").open("ab") as first, (tmp_path / "log.new").open("ab") as second:
+        log = LogFile("log", "/var/log/shop.log", first.fileno())
+        world.provision = msgspec.structs.replace(world.provision, log=log)
+        world.turn()
+        assert world.hear()[0] == say.ReopenLog()
+        assert read_inode() == os.fstat(first.fileno()).st_ino
+        assert world.ends[-1].take_fd() is not None  # the listener
+
+        world.informing.pass_on_log(LogFile("access-log", "/var/log/shop.log", 0), second.fileno())
+        world.informing.pass_on_log(LogFile("log", "/var/log/shop.log", 0), second.fileno())
+        assert world.hear() == [say.ReopenLog()]
+        assert read_inode() == os.fstat(second.fileno()).st_ino
 
 
 def test_questions_that_come_together_get_one_answer_which_arrives_however_large(world: World) -> None:

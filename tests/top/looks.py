@@ -13,8 +13,8 @@ from prefork.control.status import (
     WorkerStatus,
 )  # fmt: skip
 from prefork.core.figures import BUCKETS
+from prefork.system.usage import Reading
 from prefork.top.rates import Look
-from prefork.top.readings import Reading
 
 MB = 1 << 20
 

@@ -21,7 +21,7 @@ from prefork.control.requests import (
 )
 from prefork.control.status import ServiceStatus
 from prefork.errors import PreforkError
-from prefork.top.feed import Feed
+from prefork.top.feed import Feed, Feeds
 from prefork.top.gathering import Happened, Looked, Lost, Mailbox, Message
 from prefork.top.operating import give
 from prefork.top.watching import Reload, Restart, Scale
@@ -103,6 +103,24 @@ def test_a_service_that_goes_away_is_waited_for(
         wait_for(mailbox, taken, Looked)
     finally:
         feed.stop()
+
+
+def test_who_comes_later_is_looked_at_too(
+    mailbox: Mailbox, master: Master, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prefork.top.feed.NEWCOMERS_S", 0.01)
+    coming = [["blog"], []]
+    feeds = Feeds(master.connect, mailbox, 1000)
+    taken: list[Message] = []
+    feeds.start(["shop"], lambda: coming.pop() if coming else [])
+    try:
+        wait_for(mailbox, taken, Looked, 2)
+        feeds.poke("blog")
+        wait_for(mailbox, taken, Looked, 3)
+    finally:
+        feeds.stop()
+
+    assert [message.service for message in taken if isinstance(message, Looked)] == ["shop", "blog", "blog"]
 
 
 def test_events_are_told_once_though_each_connection_hears_of_the_last_ones(

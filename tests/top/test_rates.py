@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from prefork.control.status import ListenerStatus, SlotStatus, TotalsStatus
+from prefork.system.usage import Reading
 from prefork.top.history import History
 from prefork.top.rates import compare
-from prefork.top.readings import Reading
 from tests.top.looks import MB, count_latency, make_look, make_status, make_worker
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from prefork.control.client import NotRunningError, Service
-from prefork.top.reaching import label_services, pick_names
+from prefork.top.reaching import is_open, label_services, pick_names
 from tests.top.looks import make_status, make_worker
 
 NAMES = ["api-a", "api-b", "shop"]
@@ -16,6 +16,11 @@ def test_names_globs_and_all_are_understood_and_none_means_all() -> None:
     assert pick_names(["all"], NAMES) == NAMES
     assert pick_names(["shop", "api-a"], NAMES) == ["api-a", "shop"]
     assert pick_names(["api-*"], NAMES) == ["api-a", "api-b"]
+
+
+def test_all_and_patterns_mean_those_too_that_come_later() -> None:
+    assert [is_open(words) for words in ([], ["all"], ["shop", "api-*"], ["api-[ab]"])] == [True] * 4
+    assert not is_open(["shop", "api-a"])
 
 
 def test_who_is_not_there_is_named_with_those_that_are() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from prefork.top.readings import read_family, read_process
+from prefork.system.usage import Reading, add_up, read_family, read_stat
 
 CHILD = """
 import subprocess, sys
@@ -17,6 +17,18 @@ grandchild = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subproces
 print(grandchild.pid, flush=True)
 input()
 grandchild.communicate(b"\\n")
+"""
+
+THREADED = """
+import subprocess, sys, threading
+def start():
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    print(child.pid, flush=True)
+    input()
+    child.communicate(b"\\n")
+thread = threading.Thread(target=start)
+thread.start()
+thread.join()
 """
 
 
@@ -48,5 +60,22 @@ def test_who_is_gone_has_no_reading() -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as child:
         child.wait()
 
-    assert read_process(child.pid) is None
+    assert read_stat(child.pid) is None
     assert read_family(child.pid) == {}
+
+
+def test_a_child_of_a_thread_is_of_the_family() -> None:
+    # The kernel gives a child to the thread that forked it, and keeps a list for each.
+    with subprocess.Popen(
+        [sys.executable, "-c", THREADED], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        grandchild = int(child.stdout.readline())
+        assert set(read_family(child.pid)) == {child.pid, grandchild}
+        child.communicate("\n", timeout=20)
+
+
+def test_what_is_known_adds_up_and_what_is_not_is_no_nothing() -> None:
+    assert add_up([Reading(1.0, 10), Reading(0.5, None), Reading(0.25, 5)]) == Reading(1.75, 15)
+    assert add_up([Reading(1.0, None)]) == Reading(1.0, None)
+    assert add_up([]) == Reading()

@@ -1,0 +1,137 @@
+"""What is served, where it listens, and by how many workers: rows of the table in `options.py`."""
+
+from __future__ import annotations
+
+from prefork.config import kinds, model
+from prefork.config.option import Alias, Option
+from prefork.config.workers import MAX_WORKERS
+
+APP_OPTIONS: tuple[Option, ...] = (
+    Option(
+        "app",
+        "app",
+        kinds.TEXT,
+        "App",
+        "Where the app is: module:attr, module:factory() or path/to/app.py[:attr].",
+        positional=True,
+    ),
+    Option(
+        "interface",
+        "interface",
+        kinds.interface_kind(model.InterfaceChoice),
+        "App",
+        "What the app speaks; auto looks at it and says what it found.",
+        aliases=(Alias("worker-class", kinds.WORKER_CLASS, "-k"),),
+    ),
+    Option(
+        "factory",
+        "factory",
+        kinds.SWITCH,
+        "App",
+        "Call the attribute to get the app, as module:factory() does.",
+    ),
+    Option(
+        "app-dir",
+        "app_dir",
+        kinds.PATH,
+        "App",
+        "Look for the app's module here first (sys.path); relative to --chdir.",
+        aliases=(Alias("pythonpath"),),
+    ),
+    Option(
+        "chdir",
+        "chdir",
+        kinds.PATH,
+        "App",
+        "Directory to work in; relative paths of the other options start there.",
+    ),
+    Option(
+        "env",
+        "env",
+        kinds.PAIRS,
+        "App",
+        "Set in the app's environment before it is imported (repeatable).",
+        short="-e",
+        repeatable=True,
+    ),
+    Option(
+        "env-file",
+        "env",
+        kinds.PATHS,
+        "App",
+        "Read such settings from a file of KEY=VALUE lines; --env wins (repeatable).",
+        repeatable=True,
+    ),
+    Option(
+        "root-path",
+        "root_path",
+        kinds.ROOT_PATH,
+        "App",
+        "Path the app is mounted at behind a proxy that strips it, e.g. /api.",
+    ),
+    Option(
+        "bind",
+        "bind",
+        kinds.BIND,
+        "Listeners",
+        "HOST:PORT, :PORT (all IPv4), [::1]:80, unix:/path, fd://3 (repeatable).",
+        short="-b",
+        repeatable=True,
+    ),
+    Option("host", "bind", kinds.HOST, "Listeners", "Host alone; the port is --port or 8000."),
+    Option("port", "bind", kinds.PORT, "Listeners", "Port alone; the host is --host or 127.0.0.1."),
+    Option("uds", "bind", kinds.UNIX_PATH, "Listeners", "Path of a unix socket, as --bind unix:PATH."),
+    Option("fd", "bind", kinds.DESCRIPTOR, "Listeners", "Inherited listening socket, as --bind fd://N."),
+    Option(
+        "backlog",
+        "backlog",
+        kinds.count_kind(1, 65535),
+        "Listeners",
+        "Connections that may wait in the kernel (it caps this at net.core.somaxconn).",
+    ),
+    Option(
+        "socket-mode",
+        "socket_mode",
+        kinds.MODE,
+        "Listeners",
+        "Mode of the unix sockets we make.",
+    ),
+    Option(
+        "workers",
+        "workers",
+        kinds.WORKERS,
+        "Workers",
+        "How many processes serve; max is one per CPU that we may use (affinity, cgroup quota).",
+        short="-w",
+        aliases=(Alias("instances", kinds.INSTANCES, "-i"),),
+    ),
+    Option(
+        "threads",
+        "threads",
+        kinds.count_kind(1, MAX_WORKERS),
+        "Workers",
+        "WSGI: 1 calls the app on the worker's own thread, more use a pool of threads.",
+    ),
+    Option(
+        "preload",
+        "preload",
+        kinds.choice_kind(model.PreloadChoice),
+        "Workers",
+        "Import the app once and fork workers from there; auto checks that it is safe.",
+    ),
+    Option(
+        "loop",
+        "loop",
+        kinds.choice_kind(model.LoopChoice),
+        "Workers",
+        "The event loop; auto is uvloop if it is installed, else asyncio.",
+        aliases=(Alias("asgi-loop"),),
+    ),
+    Option(
+        "balance",
+        "balance",
+        kinds.BALANCE,
+        "Workers",
+        "Who gets a connection: shared leaves it to the workers, the others to the master.",
+    ),
+)

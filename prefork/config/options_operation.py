@@ -1,0 +1,132 @@
+"""What the processes are, what they write, and who may ask how they are: rows of the table in `options.py`."""
+
+from __future__ import annotations
+
+from prefork.config import kinds, model
+from prefork.config.option import Alias, Option
+
+OPERATION_OPTIONS: tuple[Option, ...] = (
+    Option(
+        "name",
+        "name",
+        kinds.NAME,
+        "Process",
+        "Shown in ps and in the log; made from the app's module unless given.",
+        short="-n",
+    ),
+    Option("pid", "pid", kinds.PATH, "Process", "Write the master's pid to this file.", short="-p"),
+    Option(
+        "user",
+        "user",
+        kinds.OWNER,
+        "Process",
+        "Become this user after binding, before the app is imported (needs root).",
+        short="-u",
+    ),
+    Option(
+        "group",
+        "group",
+        kinds.OWNER,
+        "Process",
+        "Become this group; the user's own unless given.",
+        short="-g",
+    ),
+    Option("umask", "umask", kinds.UMASK, "Process", "Mask of the files the app makes.", short="-m"),
+    Option(
+        "log-level",
+        "log_level",
+        kinds.choice_kind(model.LogLevel),
+        "Logs",
+        "Log what is at least so severe.",
+    ),
+    Option(
+        "log-format",
+        "log_format",
+        kinds.choice_kind(model.LogFormat),
+        "Logs",
+        "json writes one object a line; auto is text.",
+    ),
+    Option(
+        "log-file",
+        "log_file",
+        kinds.LOG_FILE,
+        "Logs",
+        "Write the log here instead of standard error (-).",
+        aliases=(Alias("error-logfile"), Alias("errorlog")),
+    ),
+    Option(
+        "log-max-size",
+        "log_max_size_bytes",
+        kinds.SIZE,
+        "Logs",
+        "Rename the log file, or the access log, to FILE.1 when it has grown past this; 0: never.",
+    ),
+    Option(
+        "log-keep",
+        "log_keep",
+        kinds.count_kind(1, 1000),
+        "Logs",
+        "How many renamed ones to keep, FILE.1 the newest.",
+    ),
+    Option(
+        "log-time",
+        "log_time",
+        kinds.choice_kind(model.LogTime),
+        "Logs",
+        "The stamp of text lines: local time, utc, or none where the reader stamps them (journald).",
+        aliases=(Alias("time", kinds.TIME_SWITCH),),
+    ),
+    Option(
+        "capture-output",
+        "capture_output",
+        kinds.CAPTURE_OUTPUT,
+        "Logs",
+        "Make what the app prints lines of the log that say whose they are; so it is with json.",
+    ),
+    Option(
+        "slow",
+        "slow_s",
+        kinds.DURATION,
+        "Logs",
+        "Log a request, or an event loop, that hangs for longer, with its stack; 0: never.",
+    ),
+    Option(
+        "access-log",
+        "access_log",
+        kinds.ACCESS_LOG,
+        "Logs",
+        "Write a line for each request here; - is standard output.",
+        aliases=(Alias("access-logfile"), Alias("accesslog"), Alias("no-access-log", kinds.NO_ACCESS_LOG)),
+    ),
+    Option(
+        "access-log-format",
+        "access_log_format",
+        kinds.ACCESS_FORMAT,
+        "Logs",
+        "What a line says, in gunicorn's atoms.",
+        aliases=(Alias("access-logformat"),),
+    ),
+    Option(
+        "admin",
+        "admin",
+        kinds.ADMIN,
+        "Operation",
+        "Serve /livez /readyz /metrics /status.json there, for operators alone (repeatable).",
+        repeatable=True,
+    ),
+    Option(
+        "agent-check",
+        "agent_check",
+        kinds.ADMIN,
+        "Operation",
+        "Answer HAProxy's agent-check there: up and its weight, drain, or down (repeatable).",
+        repeatable=True,
+    ),
+    Option(
+        "min-ready",
+        "min_ready",
+        kinds.POSITIVE_SHARE,
+        "Operation",
+        "So many workers must be ready for /readyz to say so; also a share, 50%.",
+    ),
+)
