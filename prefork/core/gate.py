@@ -91,6 +91,10 @@ class Gate:
         self._is_waiting = False
         return True
 
+    def pass_by(self) -> None:
+        """A connection was taken without asking, for nobody had fewer: the wait for somebody lighter is over."""
+        self._is_waiting = False
+
     def _count_strikes(self, place: int, herd: Herd, now_s: float) -> int:
         strikes = self._strikes.get(place)
         if strikes is None:
@@ -109,13 +113,18 @@ class _Strikes(NamedTuple):
     """What it had accepted then: as soon as it takes another, all is forgiven. None: it only was too slow."""
 
 
+def is_lighter(load: int, mine: int) -> bool:
+    """Whether a worker with so many connections has clearly fewer than one with `mine`."""
+    return load + load // SLACK_SHARE < mine
+
+
 def find_lighter(me: int, herd: Herd, now_ns: int, slack: int = 0) -> list[int]:
     """The places of those who take connections and have clearly fewer than the one at `me`: by more than `slack`."""
     mine = herd.loads[me] - slack
     return [
         place
         for place, load in enumerate(herd.loads)
-        if load + load // SLACK_SHARE < mine
+        if is_lighter(load, mine)
         and herd.in_rotation[place]
         and now_ns - herd.ticks_ns[place] < STALE_NS
         and place != me

@@ -152,6 +152,15 @@ def test_a_later_connection_is_waited_for_anew() -> None:
     assert look * LEASE_S >= PATIENCE_S
 
 
+def test_a_wait_ends_with_a_connection_that_was_taken_without_asking() -> None:
+    gate = Gate()
+    assert not gate.may_take(0, make_herd(9, 1), NOW)
+    gate.pass_by()
+    look = wait_at(gate, [make_herd(9, 1)] * 50, NOW + LEASE_NS)
+    assert look is not None
+    assert look * LEASE_S >= PATIENCE_S
+
+
 def test_a_queue_that_fills_everybody_up_is_taken_by_whoever_runs_and_comes_out_even() -> None:
     loads, waiting = [0] * 16, 64
     for me in range(16):  # one after the other, as on a single core
