@@ -53,6 +53,10 @@ class Gate:
         self._moved_s = 0.0
         self._looked_s = 0.0
         self._is_waiting = False
+        self._accepted = 0
+        """By all together when the wait began …"""
+        self._queue = 0
+        """… and so many waited then: when as many have been accepted, it is another connection that waits."""
         self._seen: dict[int, int] = {}
         """Place -> what those we wait for had accepted at our last look."""
         self._strikes: dict[int, _Strikes] = {}
@@ -74,9 +78,15 @@ class Gate:
         has_moved = any(herd.accepted[place] != self._seen.get(place) for place in lighter)
         self._seen = {place: herd.accepted[place] for place in lighter}
         looked_s, self._looked_s = self._looked_s, now_s
-        if not self._is_waiting or now_s - looked_s > 2 * LEASE_S + PATIENCE_S:  # another connection's wait
+        accepted = sum(herd.accepted)
+        if (
+            not self._is_waiting
+            or now_s - looked_s > 2 * LEASE_S + PATIENCE_S
+            or (waiting is not None and accepted - self._accepted >= self._queue)
+        ):  # another connection's wait
             self._is_waiting = True
             self._since_s = self._moved_s = now_s
+            self._accepted, self._queue = accepted, waiting or 0
             return False
         if has_moved:
             self._moved_s = now_s

@@ -93,10 +93,10 @@ def test_a_sixteenth_more_is_even() -> None:
     assert find_lighter(0, make_herd(107, 100), NOW) == [1]
 
 
-def wait_at(gate: Gate, herds_seen: list[Herd], begin_ns: int = NOW) -> int | None:
+def wait_at(gate: Gate, herds_seen: list[Herd], begin_ns: int = NOW, waiting: int = 1) -> int | None:
     """At which look, a lease apart, the first connection is taken."""
     for look, herd in enumerate(herds_seen):
-        if gate.may_take(0, herd, begin_ns + look * LEASE_NS):
+        if gate.may_take(0, herd, begin_ns + look * LEASE_NS, waiting):
             return look
     return None
 
@@ -138,9 +138,16 @@ def test_a_machine_that_stood_still_costs_the_others_one_connection_and_not_thei
 
 def test_while_the_lighter_ones_take_them_the_heavier_waits_longer_but_not_for_ever() -> None:
     taking = [make_herd(99, 1, accepted=(0, number)) for number in range(100)]
-    look = wait_at(Gate(), taking)
+    look = wait_at(Gate(), taking, waiting=90)
     assert look is not None
     assert PATIENCE_MOST_S <= look * LEASE_S <= PATIENCE_MOST_S + 2 * LEASE_S
+
+
+def test_connections_that_the_lighter_take_one_by_one_are_not_one_that_waits_long() -> None:
+    gate = Gate()
+    taking = [make_herd(99, 1, accepted=(0, number)) for number in range(100)]
+    assert wait_at(gate, taking) is None
+    assert not gate.may_take(0, taking[-1], NOW + 101 * LEASE_NS), "nobody is left out of account"
 
 
 def test_a_later_connection_is_waited_for_anew() -> None:
