@@ -8,11 +8,13 @@ and comes out as even.
 
 It never makes a client wait for the sake of evenness. Who has the least never steps aside, nor does who is alone.
 Somebody lighter who does not come for the connection (it is stuck, stopped, or inside a long request) is waited for,
-ever shorter, and then left out of account for a while; so is one that is out of rotation or whose tick is stale.
+ever shorter, and then left out of account for a while; so is one that is out of rotation or whose tick is stale. Only
+one that waits for a processor, as we have just done, is waited for longer: it is on its way.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 LEASE_S = 0.002
@@ -21,6 +23,8 @@ PATIENCE_S = 0.008
 """How long a connection may wait while nobody lighter takes any."""
 PATIENCE_MOST_S = 0.02
 """The same while they do take some, but cannot keep up."""
+PATIENCE_COMING_S = 0.04
+"""The same if one of them only lacks a processor: no longer than a client notices."""
 STRIKES_MOST = 3
 """Who was waited for in vain has a lease's head start the next time; after so often it is left out of account …"""
 DISTRUST_S = 0.1
@@ -61,9 +65,17 @@ class Gate:
         """Place -> what those we wait for had accepted at our last look."""
         self._strikes: dict[int, _Strikes] = {}
 
-    def may_take(self, me: int, herd: Herd, now_ns: int, waiting: int | None = 1) -> bool:
+    def may_take(
+        self,
+        me: int,
+        herd: Herd,
+        now_ns: int,
+        waiting: int | None = 1,
+        is_coming: Callable[[int], bool] = lambda _: False,
+    ) -> bool:
         """Whether the worker at place `me` takes one now; `waiting` connections are in the queue, None if nobody
-        knows. False: step aside for `LEASE_S`, then ask again if a connection still waits.
+        knows. False: step aside for `LEASE_S`, then ask again if a connection still waits. `is_coming` says of a place
+        whether who is there waits for a processor, and is asked only before somebody is given up.
         """
         now_s = now_ns / 1e9
         slack = SLACK_UNSEEN if waiting is None else 0
@@ -92,6 +104,10 @@ class Gate:
             self._moved_s = now_s
         patience_s = LEASE_S / 2 if all(strikes[place] for place in lighter) else PATIENCE_S
         if now_s - self._moved_s < patience_s and now_s - self._since_s < PATIENCE_MOST_S:
+            return False
+        if now_s - self._since_s < PATIENCE_COMING_S and any(
+            not strikes[place] and is_coming(place) for place in lighter
+        ):
             return False
         is_slow = has_moved or now_s - self._moved_s < patience_s
         for place in lighter:

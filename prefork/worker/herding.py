@@ -14,12 +14,14 @@ from prefork.core.gate import Gate, Herd, is_lighter
 from prefork.core.shedding import Shedding
 from prefork.system import clock
 from prefork.system.backlog import count_waiting
+from prefork.system.processes import get_pid, read_state
 from prefork.system.scoreboard import (
     ACCEPTED,
     CONNECTIONS,
     IN_FLIGHT,
     IN_ROTATION,
     OPENING,
+    PID,
     TICK,
     Scoreboard,
 )
@@ -38,6 +40,7 @@ class Herding:
     def __init__(self, scoreboard: Scoreboard, row: int, limit: int = 0) -> None:
         self._scoreboard = scoreboard
         self._row = scoreboard.row(row)
+        self._row[PID] = get_pid()
         self._first = row - row % HERD_ROWS
         self._me = row - self._first
         self.limit = limit
@@ -72,7 +75,7 @@ class Herding:
                 self._granted = surplus // (2 * max(1, self._scoreboard.rows_used))
                 self._granted_until_ns = now_ns + GRANT_NS
                 return True
-            if not self._gate.may_take(self._me, self._look(), now_ns, waiting):
+            if not self._gate.may_take(self._me, self._look(), now_ns, waiting, self._is_coming):
                 return False
         else:  # whoever they are: nothing else need be asked
             self._gate.pass_by()
@@ -115,6 +118,9 @@ class Herding:
             in_rotation=column(IN_ROTATION, first, end),
             accepted=column(ACCEPTED, first, end),
         )
+
+    def _is_coming(self, place: int) -> bool:
+        return read_state(self._scoreboard.row(self._first + place)[PID]) == "R"
 
     def _read_loads(self) -> list[int]:
         first, end, column = self._first, self._find_end(), self._scoreboard.column

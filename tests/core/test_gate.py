@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from prefork.core.gate import (
     DISTRUST_S,
     LEASE_S,
+    PATIENCE_COMING_S,
     PATIENCE_MOST_S,
     PATIENCE_S,
     SLACK_SHARE,
@@ -134,6 +135,28 @@ def test_a_machine_that_stood_still_costs_the_others_one_connection_and_not_thei
     assert not gate.may_take(0, make_herd(5, 4, 4, 4), NOW)
     assert gate.may_take(0, make_herd(5, 4, 4, 4), NOW + int(PATIENCE_S * 1.5e9)), "nobody else ran"
     assert not gate.may_take(0, make_herd(6, 4, 4, 4), NOW + int(PATIENCE_S * 1.6e9))
+
+
+def test_one_that_lacks_a_processor_is_waited_for_longer_once() -> None:
+    gate, herd = Gate(), make_herd(9, 1)
+    waits_ns = (look * LEASE_NS for look in itertools.count())
+    took_ns = next(ns for ns in waits_ns if gate.may_take(0, herd, NOW + ns, 1, lambda place: place == 1))
+    assert PATIENCE_COMING_S <= took_ns / 1e9 <= PATIENCE_COMING_S + 2 * LEASE_S
+    again = [gate.may_take(0, herd, NOW + took_ns + n * LEASE_NS, 1, lambda _: True) for n in range(1, 3)]
+    assert again == [False, True]
+
+
+def test_whether_somebody_lacks_a_processor_is_asked_only_before_it_is_given_up() -> None:
+    gate, asked = Gate(), list[int]()
+    for look in range(int(PATIENCE_S / LEASE_S)):
+        assert not gate.may_take(
+            0, make_herd(9, 1, 9), NOW + look * LEASE_NS, 1, lambda _: asked.append(1) is None
+        )
+    assert not asked
+    assert not gate.may_take(
+        0, make_herd(9, 1, 9), NOW + int(PATIENCE_S * 1e9), 1, lambda at: asked.append(at) is None
+    )
+    assert asked == [1]
 
 
 def test_while_the_lighter_ones_take_them_the_heavier_waits_longer_but_not_for_ever() -> None:
