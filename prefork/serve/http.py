@@ -20,10 +20,10 @@ import httptools
 from prefork.serve.clock import stopwatch_ns
 from prefork.serve.ends import name_ends
 from prefork.serve.exchange import Exchange
-from prefork.serve.http_ending import MOST_QUEUED, EndingConnection, discard
+from prefork.serve.http_ending import MOST_QUEUED, EndingConnection
 from prefork.serve.refusal import Refusal, judge_malformed
 from prefork.serve.service import IN_FLIGHT
-from prefork.serve.whole_reader import PIECE_BYTES, Feed
+from prefork.serve.whole_reader import PIECE_BYTES, Feed, discard
 
 logger = logging.getLogger("prefork.worker")
 

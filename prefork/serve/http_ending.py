@@ -16,7 +16,7 @@ from prefork.serve.exchange import Exchange, Phase
 from prefork.serve.reader import RequestReader
 from prefork.serve.response import render_refusal
 from prefork.serve.service import IN_FLIGHT
-from prefork.serve.whole_reader import Feed
+from prefork.serve.whole_reader import Feed, discard
 from prefork.serve.write_gate import WriteGate
 
 if TYPE_CHECKING:
@@ -176,7 +176,3 @@ class EndingConnection(asyncio.Protocol):
             self.reading_paused = False
             if not self.transport.is_closing():
                 self.transport.resume_reading()
-
-
-def discard(data: bytes) -> None:
-    """Stands in for the parser once nothing more may be parsed."""

@@ -27,6 +27,10 @@ LEFT_TO_PARSER = 64
 Feed = Callable[[bytes], None]
 
 
+def discard(data: bytes) -> None:
+    """Stands in for the parser once nothing more may be parsed."""
+
+
 class Receiver(Protocol):
     """What a reader needs of its connection."""
 
@@ -109,6 +113,9 @@ class WholeReader:
         exchange.block = block
         exchange.version = "1.1"
         exchange.keep_alive = True
+        if block.is_last:  # what comes behind such a request is never read (RFC 9112 §9.6)
+            exchange.keep_alive = False
+            self._connection.feed_through(discard)
         exchange.expects_continue = False
         exchange.body_complete = True
         exchange.body_length_bytes = size = block.length_bytes

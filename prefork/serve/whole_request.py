@@ -5,8 +5,8 @@ the one before, byte by byte, and on a new one most of its lines are known from 
 against the grammar (RFC 9112 §2 to §5), and remembered with what it says.
 
 This accepts a part of what llhttp accepts, never more, and never decides that something is refused: whatever is
-not plain (another version, a coding, an upgrade, an expectation, a close, two Hosts, anything odd) is None here, and
-the parser's. Credentials are not remembered beyond their connection.
+not plain (another version, a coding, an upgrade, an expectation, two Hosts, anything odd) is None here, and the
+parser's. Credentials are not remembered beyond their connection.
 """
 
 from __future__ import annotations
@@ -27,20 +27,21 @@ Fields = list[Field]
 LONGEST_LENGTH = 20  # digits of 2^64; Python's int() refuses thousands of zeros in its own way
 END = b"\r\n\r\n"
 
-PLAIN, HOST, LENGTH, SAID = range(4)
+PLAIN, HOST, LENGTH, CLOSES, SAID = range(5)
 """What a field is to us; the last: noted by the vocabulary, and not one that is everybody's."""
 
 _REQUEST = re.compile(rb"(GET|HEAD|POST|PUT|DELETE|OPTIONS|PATCH) (/[!\"$-~]*) HTTP/1\.1")
 # The blanks around a value are not its own, and are not matched here: each way to share them out would be tried.
 _FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\t -~\x80-\xff]*)")
 _CREDENTIALS = frozenset((b"authorization", b"cookie", b"proxy-authorization"))
+_CONNECTION = {b"keep-alive": PLAIN, b"close": CLOSES}
 _NOT_PLAIN = frozenset((b"transfer-encoding", b"expect", b"upgrade", b"proxy-connection"))
 
 
 class Block:
     """What the field lines of a head say."""
 
-    __slots__ = ("ends", "environ", "fields", "host", "length_bytes", "said")
+    __slots__ = ("ends", "environ", "fields", "host", "is_last", "length_bytes", "said")
 
     def __init__(self, fields: Fields) -> None:
         self.fields = fields
@@ -48,6 +49,8 @@ class Block:
         self.host = b""
         self.length_bytes = 0
         """Of the body."""
+        self.is_last = False
+        """The client asks for nothing more on this connection."""
         self.said: dict[bytes, bytes] = {}
         """The fields that the vocabulary notes, beside those that are everybody's; repeated ones joined by commas."""
         self.ends: Ends | None = None
@@ -99,6 +102,8 @@ def read_block(raw: bytes, vocabulary: Vocabulary) -> Block | None:
                 return None
             has_length = True
             block.length_bytes = int(field[1])
+        elif kind == CLOSES:
+            block.is_last = True
     return block if has_host else None
 
 
@@ -133,7 +138,7 @@ def _find_kind(lower: bytes, value: bytes) -> int | None:
     if lower == b"host":
         return HOST if is_host(value) else None
     if lower == b"connection":
-        return PLAIN if value.lower() == b"keep-alive" else None
+        return _CONNECTION.get(value.lower())
     if lower == b"content-length":
         return LENGTH if value.isdigit() and len(value) <= LONGEST_LENGTH else None
     return SAID

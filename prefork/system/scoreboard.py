@@ -23,7 +23,8 @@ before it ends; of a worker that was killed it lacks what happened since the las
     15 busy_ns      CPU time of the thread that runs the loop
     16 lag_ns       how late the last beat was
     17 shed         connections that were asked to leave because others had far fewer
-    18…31           not used yet
+    18 pid          of the worker, once it is ready to say so
+    19…31           not used yet
     32…63 latency   requests by the time from their head to the end of their response: see `figures.BUCKETS`. Of
                     HTTP, and of connections that are timed: see `serve/tally.py`
 
@@ -42,7 +43,7 @@ ROWS = 1024
 ROW_NUMBERS = 64
 ROW_BYTES = ROW_NUMBERS * 8
 TICK, CONNECTIONS, IN_FLIGHT, REQUESTS, OPENING, ACCEPTED, IN_ROTATION, TAKEN = range(8)
-STATUSES, BYTES_IN, BYTES_OUT, BUSY_NS, LAG_NS, SHED = 8, 13, 14, 15, 16, 17
+STATUSES, BYTES_IN, BYTES_OUT, BUSY_NS, LAG_NS, SHED, PID = 8, 13, 14, 15, 16, 17, 18
 LATENCY = 32
 
 _EMPTY = memoryview(bytes(ROW_BYTES)).cast("Q")

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 
 from prefork.core.gate import LEASE_S
 from prefork.serve.service import Service
-from prefork.worker.connecting import Connecting
+from prefork.worker.connecting import Connecting, Kind, find_kind
 from prefork.worker.herding import Herding
 
 logger = logging.getLogger("prefork.worker")
@@ -48,12 +48,12 @@ class Acceptor:
         """`polls`: else the master accepts, and only what nobody else would take is taken off the listeners."""
         self._loop = loop
         self._polls = polls
-        open_connection = service.open_connection if herding is None else self._open_counted
-        self._connecting = Connecting(loop, open_connection)
-        self._service = service
+        # Both loops schedule `connection_made` before they say so: what is opening is counted until it counts as open.
+        self._connecting = Connecting(
+            loop, service.open_connection, herding.note_opened if herding is not None else None
+        )
         self._listeners = {number: socket.socket(fileno=fd) for number, fd in listener_fds.items()}
-        # Whoever asks a socket for them makes enum members of them, 3 µs for each connection.
-        self._kinds = {sock: (sock.family, sock.type, sock.proto) for sock in self._listeners.values()}
+        self._kinds = {sock: find_kind(sock) for sock in self._listeners.values()}
         self._is_booting = True
         self._is_polling = False
         self._resuming: asyncio.TimerHandle | None = None
@@ -166,14 +166,14 @@ class Acceptor:
         except OSError as error:
             self._hold_off(error)
             return False
-        self.admit(socket.socket(*self._kinds[listener], fileno=fd))
+        self.admit(fd, self._kinds[listener])
         return True
 
-    def admit(self, sock: socket.socket, on_end: Callable[[], None] | None = None) -> None:
-        """Open a connection on this socket, accepted here or by the master; `on_end`: it is open, or cannot be."""
+    def admit(self, fd: int, kind: Kind, on_end: Callable[[], None] | None = None) -> None:
+        """Open a connection on what was accepted here, or by the master; `on_end`: it is open, or cannot be."""
         if self._herding is not None:
             self._herding.note_accepted()
-        self._connecting.connect(sock, on_end)
+        self._connecting.connect(fd, kind, on_end)
 
     def _hold_off(self, error: OSError) -> None:
         now = self._loop.time()
@@ -181,12 +181,6 @@ class Acceptor:
             self._complained_at = now
             logger.warning("cannot accept: %s", error.strerror)
         self._leave_for(PAUSE_S)
-
-    def _open_counted(self) -> asyncio.BaseProtocol:
-        if self._herding is not None:
-            # Both loops schedule `connection_made` right after this: it is counted as opening until it counts as open.
-            self._loop.call_soon(self._herding.note_opened)
-        return self._service.open_connection()
 
     def _leave_for(self, seconds: float) -> None:
         if self._is_polling:

@@ -8,17 +8,20 @@ The accept path asks `may_take` before each connection and tells of each that it
 from __future__ import annotations
 
 import socket
+from operator import add
 
-from prefork.core.gate import Gate, Herd
+from prefork.core.gate import Gate, Herd, is_lighter
 from prefork.core.shedding import Shedding
 from prefork.system import clock
 from prefork.system.backlog import count_waiting
+from prefork.system.processes import get_pid, read_state
 from prefork.system.scoreboard import (
     ACCEPTED,
     CONNECTIONS,
     IN_FLIGHT,
     IN_ROTATION,
     OPENING,
+    PID,
     TICK,
     Scoreboard,
 )
@@ -37,6 +40,7 @@ class Herding:
     def __init__(self, scoreboard: Scoreboard, row: int, limit: int = 0) -> None:
         self._scoreboard = scoreboard
         self._row = scoreboard.row(row)
+        self._row[PID] = get_pid()
         self._first = row - row % HERD_ROWS
         self._me = row - self._first
         self.limit = limit
@@ -62,16 +66,19 @@ class Herding:
         if self._granted and now_ns < self._granted_until_ns:
             self._granted -= 1
             return True
-        waiting = count_waiting(listener)
-        # As if nobody else had anything: more than enough to fill everybody up to where we are?
-        surplus = 0 if waiting is None else waiting - mine * self._scoreboard.rows_used
-        if surplus > 0:
-            # If every worker takes so many, half of the surplus is gone, and each has raised its mark by the other.
-            self._granted = surplus // (2 * max(1, self._scoreboard.rows_used))
-            self._granted_until_ns = now_ns + GRANT_NS
-            return True
-        if not self._gate.may_take(self._me, self._look(), now_ns, waiting):
-            return False
+        if is_lighter(min(self._read_loads()), mine):
+            waiting = count_waiting(listener)
+            # As if nobody else had anything: more than enough to fill everybody up to where we are?
+            surplus = 0 if waiting is None else waiting - mine * self._scoreboard.rows_used
+            if surplus > 0:
+                # If every worker takes so many, half of the surplus is gone, and each has raised its mark by the other.
+                self._granted = surplus // (2 * max(1, self._scoreboard.rows_used))
+                self._granted_until_ns = now_ns + GRANT_NS
+                return True
+            if not self._gate.may_take(self._me, self._look(), now_ns, waiting, self._is_coming):
+                return False
+        else:  # whoever they are: nothing else need be asked
+            self._gate.pass_by()
         self._fair_at, self._fair_until_ns = mine, now_ns + FAIR_NS
         return True
 
@@ -104,13 +111,21 @@ class Herding:
         return self._shedding.count(self._me, self._look(), clock.monotonic_ns())
 
     def _look(self) -> Herd:
-        # The header is the master's, and it may be about to count us out.
-        end = max(min(self._first + HERD_ROWS, self._scoreboard.rows_used), self._first + self._me + 1)
-        first, column = self._first, self._scoreboard.column
-        connections, opening = column(CONNECTIONS, first, end), column(OPENING, first, end)
+        first, end, column = self._first, self._find_end(), self._scoreboard.column
         return Herd(
-            loads=[one + other for one, other in zip(connections, opening, strict=True)],
+            loads=self._read_loads(),
             ticks_ns=column(TICK, first, end),
             in_rotation=column(IN_ROTATION, first, end),
             accepted=column(ACCEPTED, first, end),
         )
+
+    def _is_coming(self, place: int) -> bool:
+        return read_state(self._scoreboard.row(self._first + place)[PID]) == "R"
+
+    def _read_loads(self) -> list[int]:
+        first, end, column = self._first, self._find_end(), self._scoreboard.column
+        return list(map(add, column(CONNECTIONS, first, end), column(OPENING, first, end)))
+
+    def _find_end(self) -> int:
+        # The header is the master's, and it may be about to count us out.
+        return max(min(self._first + HERD_ROWS, self._scoreboard.rows_used), self._first + self._me + 1)

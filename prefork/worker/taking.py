@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import socket
 
 from prefork.system import clock
 from prefork.system.handover import Inlet
 from prefork.system.scoreboard import TAKEN
 from prefork.worker.accepting import COMPLAIN_EVERY_S, Acceptor
+from prefork.worker.connecting import find_stream_kind
 
 logger = logging.getLogger("prefork.worker")
 
@@ -59,9 +59,7 @@ class Taker:
                 os.close(fd)
             return True
         for fd in handed.fds:
-            # The family is asked of the kernel; the rest is known, and two system calls are saved.
-            sock = socket.socket(type=socket.SOCK_STREAM, proto=0, fileno=fd)
-            self._acceptor.admit(sock, self._count)
+            self._acceptor.admit(fd, find_stream_kind(fd), self._count)
         return True
 
     def _count(self) -> None:

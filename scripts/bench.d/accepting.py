@@ -6,14 +6,10 @@ core has a million microseconds in a second.
 
 from __future__ import annotations
 
-import os
-import subprocess
-from pathlib import Path
-
 from case import Case, Conditions, Figures
 from errors import BenchError
-from lab import list_descendants, read_cpu_with_reaped_s, running
-from servers import ASGI, PROGRAMS, Server, Task, balanced
+from lab import read_cpu_with_reaped_s, running
+from servers import ASGI, Server, Task, balanced
 from wrk import Load, finish_wrk, start_wrk
 
 WORKERS = 2
@@ -32,33 +28,6 @@ def measure_accepting(on: Conditions, server: Server) -> Figures:
     if server.balances:
         figures["capacity"] = [1e6 / master_us]
     return figures
-
-
-def measure_handing(on: Conditions, server: Server) -> Figures:
-    """The master on a core of its own, workers and load on the others: whoever is slower is at its limit."""
-    seconds = on.seconds or 3.0
-    with running(server, Task(on.environment.bin, "closes:Closer", WORKERS)) as started:
-        started.wait_settled(WORKERS)
-        master = started.process.pid
-        cores = sorted(os.sched_getaffinity(0))
-        for pid in [master, *list_descendants(master)]:
-            os.sched_setaffinity(pid, cores[:1] if pid == master else cores[1:] or cores)
-        knock(on.environment.bin / "python", started.port, 0.5, cores[1:] or cores)
-        before_s = read_cpu_with_reaped_s(master)
-        rate, count = knock(on.environment.bin / "python", started.port, seconds, cores[1:] or cores)
-        master_us = (read_cpu_with_reaped_s(master) - before_s) / count * 1e6
-    return {"rate": [rate], "master_us": [master_us], "capacity": [1e6 / master_us]}
-
-
-def knock(python: Path, port: int, seconds: float, cores: list[int]) -> tuple[float, int]:
-    """Connections per second, and how many."""
-    pin = ["taskset", "-c", ",".join(map(str, cores))]
-    command = [*pin, str(python), str(PROGRAMS / "knock.py"), str(port), str(seconds)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=False)
-    if done.returncode != 0:
-        raise BenchError(f"knock.py: {done.stderr.strip()[-300:]}")
-    count, took_s = done.stdout.split()
-    return int(count) / float(took_s), int(count)
 
 
 def load(port: int, seconds: float) -> Load:
@@ -88,18 +57,6 @@ CASES = (
         },
         SERVERS,
         measure_accepting,
-        rounds=3,
-    ),
-    Case(
-        "handing",
-        "the master on a core of its own, 2 workers and the load on the rest: connections that are closed at once",
-        {
-            "rate": "connections/s",
-            "master_us": "master's CPU µs/connection",
-            "capacity": "connections/s of a master's core",
-        },
-        {name: server for name, server in SERVERS.items() if server.balances},
-        measure_handing,
         rounds=3,
     ),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import accepting
+import handing
 import latency
 import proxied
 import reloading
@@ -16,7 +17,7 @@ from case import Case
 
 GROUPS = {
     "http": (*throughput.CASES, *latency.CASES),
-    "accept": accepting.CASES,
+    "accept": (*accepting.CASES, *handing.CASES),
     "life": (
         *resting.CASES,
         *scraping.CASES,

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from prefork.core.gate import (
     DISTRUST_S,
     LEASE_S,
+    PATIENCE_COMING_S,
     PATIENCE_MOST_S,
     PATIENCE_S,
     SLACK_SHARE,
@@ -93,10 +94,10 @@ def test_a_sixteenth_more_is_even() -> None:
     assert find_lighter(0, make_herd(107, 100), NOW) == [1]
 
 
-def wait_at(gate: Gate, herds_seen: list[Herd], begin_ns: int = NOW) -> int | None:
+def wait_at(gate: Gate, herds_seen: list[Herd], begin_ns: int = NOW, waiting: int = 1) -> int | None:
     """At which look, a lease apart, the first connection is taken."""
     for look, herd in enumerate(herds_seen):
-        if gate.may_take(0, herd, begin_ns + look * LEASE_NS):
+        if gate.may_take(0, herd, begin_ns + look * LEASE_NS, waiting):
             return look
     return None
 
@@ -136,11 +137,40 @@ def test_a_machine_that_stood_still_costs_the_others_one_connection_and_not_thei
     assert not gate.may_take(0, make_herd(6, 4, 4, 4), NOW + int(PATIENCE_S * 1.6e9))
 
 
+def test_one_that_lacks_a_processor_is_waited_for_longer_once() -> None:
+    gate, herd = Gate(), make_herd(9, 1)
+    waits_ns = (look * LEASE_NS for look in itertools.count())
+    took_ns = next(ns for ns in waits_ns if gate.may_take(0, herd, NOW + ns, 1, lambda place: place == 1))
+    assert PATIENCE_COMING_S <= took_ns / 1e9 <= PATIENCE_COMING_S + 2 * LEASE_S
+    again = [gate.may_take(0, herd, NOW + took_ns + n * LEASE_NS, 1, lambda _: True) for n in range(1, 3)]
+    assert again == [False, True]
+
+
+def test_whether_somebody_lacks_a_processor_is_asked_only_before_it_is_given_up() -> None:
+    gate, asked = Gate(), list[int]()
+    for look in range(int(PATIENCE_S / LEASE_S)):
+        assert not gate.may_take(
+            0, make_herd(9, 1, 9), NOW + look * LEASE_NS, 1, lambda _: asked.append(1) is None
+        )
+    assert not asked
+    assert not gate.may_take(
+        0, make_herd(9, 1, 9), NOW + int(PATIENCE_S * 1e9), 1, lambda at: asked.append(at) is None
+    )
+    assert asked == [1]
+
+
 def test_while_the_lighter_ones_take_them_the_heavier_waits_longer_but_not_for_ever() -> None:
     taking = [make_herd(99, 1, accepted=(0, number)) for number in range(100)]
-    look = wait_at(Gate(), taking)
+    look = wait_at(Gate(), taking, waiting=90)
     assert look is not None
     assert PATIENCE_MOST_S <= look * LEASE_S <= PATIENCE_MOST_S + 2 * LEASE_S
+
+
+def test_connections_that_the_lighter_take_one_by_one_are_not_one_that_waits_long() -> None:
+    gate = Gate()
+    taking = [make_herd(99, 1, accepted=(0, number)) for number in range(100)]
+    assert wait_at(gate, taking) is None
+    assert not gate.may_take(0, taking[-1], NOW + 101 * LEASE_NS), "nobody is left out of account"
 
 
 def test_a_later_connection_is_waited_for_anew() -> None:
@@ -148,6 +178,15 @@ def test_a_later_connection_is_waited_for_anew() -> None:
     assert not gate.may_take(0, make_herd(9, 1), NOW)
     herd = make_herd(9, 1)._replace(ticks_ns=[NOW + second_ns] * 2)
     look = wait_at(gate, [herd] * 50, NOW + second_ns)
+    assert look is not None
+    assert look * LEASE_S >= PATIENCE_S
+
+
+def test_a_wait_ends_with_a_connection_that_was_taken_without_asking() -> None:
+    gate = Gate()
+    assert not gate.may_take(0, make_herd(9, 1), NOW)
+    gate.pass_by()
+    look = wait_at(gate, [make_herd(9, 1)] * 50, NOW + LEASE_NS)
     assert look is not None
     assert look * LEASE_S >= PATIENCE_S
 

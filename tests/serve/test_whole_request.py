@@ -71,6 +71,8 @@ def test_no_row_of_the_rfcs_is_read_in_two_ways(asked: Asked, name: str) -> None
 def test_plain_requests_need_no_parser_and_refused_ones_always_get_it() -> None:
     assert takes(make(*BROWSER))
     assert takes(POST)
+    assert takes(make(b"Host: a", b"Connection: Close"))
+    assert not takes(make(b"Host: a", b"Connection: close, te"))
     assert sum(takes(row.data) for row in ACCEPTED.values()) > 10
     # What is behind a head is not looked at here: those that are refused for it are not taken whole.
     about_bodies = {

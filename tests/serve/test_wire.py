@@ -90,6 +90,32 @@ def test_bytes_after_a_request_that_closes_are_ignored(loop: str) -> None:
     assert len(app.seen) == 1
 
 
+def test_what_comes_while_a_request_that_closes_is_answered_is_ignored_too(loop: str) -> None:
+    begun, release = threading.Event(), asyncio.Event()
+    seen: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            raise NotImplementedError
+        seen.append(scope["path"])
+        begun.set()
+        await release.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    with serving(app, loop=loop) as served:
+        client = served.connect()
+        client.send(head(b"GET / HTTP/1.1", H, b"Connection: close"))
+        assert begun.wait(10)
+        client.send(GET)
+        wait_until(lambda: served.service.tally.bytes_in > len(GET) * 2)
+        assert served.service.counters.in_flight == 1
+        served.call(release.set)
+        assert client.read_response().get("connection") == "close"
+        assert client.is_closed()
+    assert seen == ["/"]
+
+
 @pytest.mark.parametrize("interface", ["asgi", "wsgi"])
 @pytest.mark.parametrize("says_close", [False, True])
 def test_a_connection_that_ends_amid_a_read_parses_no_more_of_it(

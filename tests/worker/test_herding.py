@@ -9,6 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from prefork.core.gate import PATIENCE_COMING_S
 from prefork.system import clock
 from prefork.system.scoreboard import (
     ACCEPTED,
@@ -137,3 +138,12 @@ def test_a_look_holds_for_a_millisecond_and_for_no_more_connections_than_then(bo
         pass
     assert not one.may_take(LISTENER)
     assert not other.may_take(LISTENER)
+
+
+def test_one_that_only_lacks_a_processor_is_waited_for_longer(board: Scoreboard) -> None:
+    heavier = join(board, 0, 3)
+    join(board, 1, 1)  # this process runs
+    began = clock.monotonic()
+    while not heavier.may_take(LISTENER):
+        assert clock.monotonic() < began + 10
+    assert clock.monotonic() >= began + PATIENCE_COMING_S
