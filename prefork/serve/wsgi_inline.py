@@ -2,8 +2,9 @@
 
 The app runs inside a context of its own, from its call to its `close()`. Between two chunks the loop gets its turn,
 so a chunk is on its way before the next one is asked for (PEP 3333, "Buffering and Streaming"), and above the
-transport's high-water mark the next one waits for the client. What `write()` is given past that mark goes to a spool,
-because a call that cannot be suspended cannot be held back.
+transport's high-water mark the next one waits for the client; but once the kernel has all that `Content-Length` says,
+the rest of the call holds up no client and needs no turn of its own. What `write()` is given past that mark goes to a
+spool, because a call that cannot be suspended cannot be held back.
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ class InlineExchange(WsgiExchange):
                 self.put_chunk(chunk)
                 turn_bytes -= len(chunk)
                 turn_chunks -= 1
-                if turn_bytes <= 0 or not turn_chunks:
+                if not turn_chunks or (turn_bytes <= 0 and not self._is_sent()):
                     if self._backlog is not None:
                         self._flush_backlog()
                     elif not self.connection.gate.is_shut:
@@ -132,6 +133,10 @@ class InlineExchange(WsgiExchange):
         self._iterator = None
         self._finish()
         self._end()
+
+    def _is_sent(self) -> bool:
+        """Whether the body is complete, and the kernel has all of it: nobody waits for what the app does then."""
+        return not self._left and not self.connection.transport.get_write_buffer_size()
 
     def _take_file(self, result: FileWrapper) -> None:
         """A file that is one for the kernel, too, goes past Python; any other is iterated over."""

@@ -409,6 +409,27 @@ def test_a_chunk_is_on_its_way_before_the_next_is_asked_for(interface: str, loop
         assert client.read_until(b"0\r\n\r\n") == b"6\r\nsecond\r\n0\r\n\r\n"
 
 
+def test_a_body_is_with_its_client_before_the_app_is_asked_for_the_end_of_it(
+    interface: str, loop: str
+) -> None:
+    if interface != "wsgi":
+        pytest.skip("the loop is what is tested")
+    release = threading.Event()
+
+    def app(environ: Environ, start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", [*TEXT, ("Content-Length", "5")])
+        yield b"whole"
+        assert release.wait(5)  # blocks the loop
+        yield b""
+
+    with serving(app, interface, loop) as served:
+        client = served.connect()
+        assert client.ask(GET).body == b"whole"
+        client.send(GET)
+        release.set()
+        assert client.read_response().body == b"whole"
+
+
 @pytest.mark.parametrize("by", ["iterable", "write", "file"])
 def test_a_slow_client_holds_the_app_back_and_gets_everything(interface: str, loop: str, by: str) -> None:
     size, count = 50_000, 400
@@ -483,16 +504,20 @@ def test_a_client_that_goes_away_frees_the_app(interface: str, loop: str) -> Non
         assert served.ask(GET.replace(b"/ ", b"/short ")).body == b"short"
 
 
-def test_an_app_that_has_nothing_to_say_yet_holds_nobody_up(interface: str, loop: str) -> None:
+@pytest.mark.parametrize("spoken", [b"", b"at last"])
+def test_an_app_that_has_nothing_more_to_say_yet_holds_nobody_up(
+    interface: str, loop: str, spoken: bytes
+) -> None:
     asked = threading.Event()
 
     def silent() -> Iterator[bytes]:
+        yield spoken
         while not asked.is_set():
             yield b""
-        yield b"at last"
+        yield b"at last"[len(spoken) :]
 
     def app(environ: Environ, start_response: Any) -> Any:
-        start_response("200 OK", TEXT)
+        start_response("200 OK", [*TEXT, ("Content-Length", "7")])
         return silent()
 
     with serving(app, interface, loop) as served:
@@ -501,6 +526,7 @@ def test_an_app_that_has_nothing_to_say_yet_holds_nobody_up(interface: str, loop
         wait_until(lambda: served.call(lambda: served.service.counters.in_flight) == 1)
         asked.set()
         assert client.read_response().body == b"at last"
+        assert client.ask(GET).body == b"at last"
 
 
 def test_early_hints_come_before_the_response_and_never_after_it(interface: str, loop: str) -> None:
