@@ -163,9 +163,14 @@ class Exchange:
         """Keep a rendered head until the first body bytes decide its framing."""
         self._head, self._length, self._flags, is_bodiless = head
         self._no_body = is_bodiless or self.method == "HEAD"
-        if self.request_id and b"\r\nx-request-id:" not in self._head.lower():
-            self._head += b"X-Request-ID: %b\r\n" % self.request_id
+        if self.request_id:
+            self.add_request_id()
         self.phase = _HEAD
+
+    def add_request_id(self) -> None:
+        """Say it in the head, unless the app has."""
+        if b"\r\nx-request-id:" not in self._head.lower():
+            self._head += b"X-Request-ID: %b\r\n" % self.request_id
 
     def put(self, body: bytes, *, last: bool) -> None:
         """Frame and emit a piece of the body, after the head if that is still owed; `last` ends the response.

@@ -49,12 +49,21 @@ class InlineExchange(WsgiExchange):
         self._unspooled: IO[bytes] | None = None
         """The same, while it is being read."""
 
-    def call(self) -> None:
-        self.service.running += 1
-        self.service.enter_lane(self)
+    def begin(self) -> None:
+        service = self.service
+        if not self.body_complete:
+            WsgiExchange.begin(self)
+        elif service.lane is None and not service.waiting:
+            service.lane = self
+            context = self._context = copy_context()
+            context.run(self._call_app)
+        else:
+            service.waiting.append(self)
+
+    call = begin
 
     def run(self) -> None:
-        """Call the app; the lane is ours until `_end`."""
+        """Call the app, whose turn it is after others'; the lane is ours until `_end`."""
         if self.gone:  # while it waited
             self._end()
             return
@@ -76,35 +85,39 @@ class InlineExchange(WsgiExchange):
     # The app's call.
 
     def _call_app(self) -> None:
+        service = self.service
         try:
-            result = self._result = self.service.app(self.make_environ(), self._start_response)
-            self.service.catch_up()
+            result = service.app(self.make_environ(), self._start_response)
+            service.catch_up()
             if type(result) is list or type(result) is tuple:
-                self._put_whole(result)
-            elif type(result) is FileWrapper:
-                self._take_file(result)
+                body = result[0] if len(result) == 1 else b"".join(result)
+                if self.phase is _AWAITED:
+                    raise RuntimeError("the app returned before it called start_response")  # noqa: TRY301 - as its own
+                if type(body) is not bytes and not isinstance(body, bytes):
+                    raise TypeError(f"a WSGI app returns bytes, not {type(body).__name__}")  # noqa: TRY301
+                self.put(body, last=True)
             else:
-                self._iterator = iter(result)
+                self._result = result
+                if type(result) is FileWrapper:
+                    self._take_file(result)
+                else:
+                    self._iterator = iter(result)
         except BaseException as exc:  # noqa: BLE001 - also SystemExit: an app ends its request, never its worker
             self._fail(exc)
             return
-        if self._file is not None:
+        if self._iterator is not None:
+            if self._backlog is None:
+                self._pull()
+            else:
+                self._flush_backlog()
+        elif self._file is not None:
             self._push_file()
-        elif self._iterator is None:
-            self._finish()
-            self._end()
-        elif self._backlog is not None:
-            self._flush_backlog()
         else:
-            self._pull()
-
-    def _put_whole(self, result: list[bytes] | tuple[bytes, ...]) -> None:
-        body = result[0] if len(result) == 1 else b"".join(result)
-        if self.phase is _AWAITED:
-            raise RuntimeError("the app returned before it called start_response")
-        if type(body) is not bytes and not isinstance(body, bytes):
-            raise TypeError(f"a WSGI app returns bytes, not {type(body).__name__}")
-        self.put(body, last=True)
+            if self._backlog is None:
+                self.connection.finish(self)
+            else:
+                self._flush_backlog()
+            self._end()
 
     def _pull(self) -> None:
         """Ask the app for more, until a chunk is worth a turn of the loop."""
@@ -181,23 +194,28 @@ class InlineExchange(WsgiExchange):
 
     def _end(self) -> None:
         """Nothing more is asked of the app: `close()`, and the lane is free."""
-        result, self._result = self._result, None
-        self._iterator = None
-        self._file = None
-        if result is not None and type(result) is not list:
+        if self._result is not None:
+            result, self._result = self._result, None
+            self._iterator = None
+            self._file = None
             close_result(result)
         if self._spool is not None:
             self.close_input()
         self._context = None
-        self.service.leave_lane()
+        service = self.service
+        service.lane = None
+        if service.waiting or service.awaited:
+            service.call_next()
         if (
             self.phase is _DONE
             and not self.gone
             and self._backlog is None
-            # An app that kept start_response must find it dead, not serving somebody else.
+            # An app that kept start_response or write must find it dead, not serving somebody else.
             and getrefcount(self._start_response) == UNKEPT
+            and getrefcount(self._write) == UNKEPT
         ):
-            self._begun = False
+            if getrefcount(self._hints) != UNKEPT:
+                self.renew_hints()
             self.recycle()
             self.connection.spare = self
 

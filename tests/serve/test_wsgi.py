@@ -347,24 +347,59 @@ def test_context_variables_do_not_leak_between_requests(interface: str, loop: st
     assert seen == ["unset"] * 8
 
 
-def test_a_kept_start_response_never_reaches_another_response(interface: str, loop: str) -> None:
+@pytest.mark.parametrize("what", ["start_response", "write"])
+def test_what_is_kept_of_a_call_never_reaches_another_response(interface: str, loop: str, what: str) -> None:
     kept: list[Any] = []
     errors: list[BaseException] = []
 
-    def app(environ: Environ, start_response: Any) -> list[bytes]:
+    def try_kept(*arguments: Any) -> None:
         for old in kept:
             try:
-                old("500 Mine", [])
+                old(*arguments)
             except RuntimeError as exc:
                 errors.append(exc)
-        kept.append(start_response)
-        start_response("200 OK", TEXT)
+
+    def app(environ: Environ, start_response: Any) -> list[bytes]:
+        if what == "start_response":
+            try_kept("500 Mine", [])
+            kept.append(start_response)
+        write = start_response("200 OK", TEXT)
+        if what == "write":
+            try_kept(b"not mine")
+            kept.append(write)
         return [b"mine"]
 
     with serving(app, interface, loop) as served:
         client = served.connect()
         assert [client.ask(GET).body for _ in range(3)] == [b"mine"] * 3
     assert len(errors) == 3
+
+
+def test_what_an_app_does_to_its_environ_is_not_told_to_the_next_request(interface: str, loop: str) -> None:
+    seen: list[Environ] = []
+
+    def app(environ: Environ, start_response: Any) -> list[bytes]:
+        seen.append({key: value for key, value in environ.items() if key[:5] != "wsgi."})
+        headers = list(TEXT)
+        start_response("200 OK", headers)
+        headers.append(("X-Not", "sent"))
+        for key in list(environ):
+            environ[key] = environ[f"not.{key}"] = "spoilt"
+        environ.pop("PATH_INFO")
+        return [b"x"]
+
+    with serving(app, interface, loop) as served:
+        client = served.connect()
+        other = b"POST /b%20c?d HTTP/1.1\r\n" + HOST + b"Content-Length: 1\r\n\r\nx"
+        for _ in range(2):
+            for data in (GET, GET, other, GET.replace(b"/ ", b"/e?f "), GET.replace(b"GET", b"PUT"), other):
+                assert client.ask(data).get("x-not") is None
+    asked = [(env["REQUEST_METHOD"], env["PATH_INFO"], env["QUERY_STRING"]) for env in seen]
+    post = ("POST", "/b c", "d")
+    assert asked == [("GET", "/", ""), ("GET", "/", ""), post, ("GET", "/e", "f"), ("PUT", "/", ""), post] * 2
+    assert seen[:6] == seen[6:]
+    assert all("spoilt" not in env.values() for env in seen)
+    assert [env.get("CONTENT_LENGTH") for env in seen[:6]] == [None, None, "1", None, None, "1"]
 
 
 def test_half_sent_requests_hold_up_nobody(interface: str, loop: str) -> None:
