@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from sys import getrefcount
 from typing import TYPE_CHECKING
 
 from prefork.serve.clock import CLOSE_LINE, KEEP_ALIVE_LINE, Clock
@@ -393,17 +392,3 @@ class Exchange:
         self._left = NO_LENGTH
         self._chunked = False
         self._head = b""
-
-
-class _Probe:
-    __slots__ = ("_method",)
-
-    def __init__(self) -> None:
-        self._method = self.method
-
-    def method(self) -> int:
-        return getrefcount(self._method)
-
-
-UNKEPT = _Probe().method()
-"""What `getrefcount` says of a bound method that only its own slot holds, on this interpreter."""

@@ -15,10 +15,11 @@ from sys import getrefcount
 from typing import IO, TYPE_CHECKING, Any
 
 from prefork.serve.environ import FileWrapper
-from prefork.serve.exchange import UNKEPT, Phase
+from prefork.serve.exchange import Phase
 from prefork.serve.file_body import FileBody, find_part
 from prefork.serve.http import HttpConnection
 from prefork.serve.spool import Spool
+from prefork.serve.unkept import UNKEPT
 from prefork.serve.wsgi_exchange import WsgiExchange, close_result
 
 if TYPE_CHECKING:
