@@ -14,9 +14,11 @@ from sys import getrefcount
 from typing import TYPE_CHECKING, Any, cast
 
 from prefork.serve.asgi_extensions import EXTENSIONS, TrailerSection, check_body, send_extension
-from prefork.serve.exchange import JOIN_BYTES, UNKEPT, ClientDisconnectedError, Exchange, Phase
+from prefork.serve.exchange import JOIN_BYTES, ClientDisconnectedError, Exchange, Phase
 from prefork.serve.http import HttpConnection
 from prefork.serve.response import CONTINUE
+from prefork.serve.targets import Target
+from prefork.serve.unkept import UNKEPT
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -39,11 +41,14 @@ class AsgiExchange(Exchange):
     """One request at a time, from its head to the return of the app."""
 
     __slots__ = (
+        "_asked_method",
+        "_asked_target",
         "_disconnect_told",
         "_first_step",
         "_is_plain",
         "_parts",
         "_receive",
+        "_render",
         "_request_told",
         "_scope",
         "_send",
@@ -69,9 +74,13 @@ class AsgiExchange(Exchange):
         """The app has announced trailers."""
         self._receive = self.receive
         self._send = self.send
+        self._render = service.heads.render
+        self._asked_method = ""
+        self._asked_target: Target | None = None
+        """What the scope to copy speaks of."""
         self._scope: dict[str, Any] = {
             "type": "http",
-            "asgi": ASGI_VERSIONS.copy(),
+            "asgi": ASGI_VERSIONS,
             "server": connection.server,
             "client": connection.client,
             "scheme": connection.scheme,
@@ -95,18 +104,21 @@ class AsgiExchange(Exchange):
 
     def begin(self) -> None:
         service = self._service
-        scope = self._scope.copy()
-        scope["http_version"] = self.version
-        scope["method"] = self.method
+        template, target, method = self._scope, self.target, self.method
+        if self._asked_target is not target or self._asked_method is not method:
+            self._asked_target, self._asked_method = target, method
+            path, _, raw_path, template["query_string"] = target
+            template["method"] = method
+            template["path"] = service.root_path + path
+            template["raw_path"] = service.raw_root_path + raw_path
+        scope = template.copy()
+        if self.version != "1.1":
+            scope["http_version"] = self.version
         scope["headers"] = self.headers
-        path, _, raw_path, scope["query_string"] = self.target
+        # The app owns its scope, and what it does to it is not told to the next request.
         scope["state"] = service.state.copy()
-        if service.root_path:
-            scope["path"] = service.root_path + path
-            scope["raw_path"] = service.raw_root_path + raw_path
-        else:
-            scope["path"] = path
-            scope["raw_path"] = raw_path
+        scope["asgi"] = ASGI_VERSIONS.copy()
+        scope["extensions"] = template["extensions"].copy()
         self._first_step = True
         service.stepper.start(self._run_abandonable(scope) if service.abandons else self._run(scope))
         self._first_step = False
@@ -293,10 +305,18 @@ class AsgiExchange(Exchange):
         elif kind == "http.response.start":
             if self.phase is not _AWAITED:
                 raise RuntimeError(f"unexpected ASGI message {kind!r}: the response has started")
-            self.set_head(self._service.heads.render(message["status"], message.get("headers", ())))
+            # As `set_head`, which would be one more call for every request.
+            self._head, self._length, flags, is_bodiless = self._render(
+                message["status"], message.get("headers", ())
+            )
+            self._flags = flags
+            self._no_body = is_bodiless = is_bodiless or self.method == "HEAD"
+            if self.request_id:
+                self.add_request_id()
+            self.phase = _HEAD
             self._is_plain = (
-                not self._flags
-                and not self._no_body
+                not flags
+                and not is_bodiless
                 and self.keep_alive
                 and self.version == "1.1"
                 and not self.expects_continue

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from sys import getrefcount
 from typing import TYPE_CHECKING
 
 from prefork.serve.clock import CLOSE_LINE, KEEP_ALIVE_LINE, Clock
@@ -163,9 +162,14 @@ class Exchange:
         """Keep a rendered head until the first body bytes decide its framing."""
         self._head, self._length, self._flags, is_bodiless = head
         self._no_body = is_bodiless or self.method == "HEAD"
-        if self.request_id and b"\r\nx-request-id:" not in self._head.lower():
-            self._head += b"X-Request-ID: %b\r\n" % self.request_id
+        if self.request_id:
+            self.add_request_id()
         self.phase = _HEAD
+
+    def add_request_id(self) -> None:
+        """Say it in the head, unless the app has."""
+        if b"\r\nx-request-id:" not in self._head.lower():
+            self._head += b"X-Request-ID: %b\r\n" % self.request_id
 
     def put(self, body: bytes, *, last: bool) -> None:
         """Frame and emit a piece of the body, after the head if that is still owed; `last` ends the response.
@@ -388,17 +392,3 @@ class Exchange:
         self._left = NO_LENGTH
         self._chunked = False
         self._head = b""
-
-
-class _Probe:
-    __slots__ = ("_method",)
-
-    def __init__(self) -> None:
-        self._method = self.method
-
-    def method(self) -> int:
-        return getrefcount(self._method)
-
-
-UNKEPT = _Probe().method()
-"""What `getrefcount` says of a bound method that only its own slot holds, on this interpreter."""

@@ -90,7 +90,8 @@ class HttpService:
         if settings.slow_s > 0:
             ticks.append(settings.slow_s / 2)
         self._tick_s = max(FASTEST_TICK_S, min([SLOWEST_TICK_S, *ticks]))
-        self._drained: list[asyncio.Future[None]] = []
+        self.awaited: list[asyncio.Future[None]] = []
+        """Of those who wait for the drain."""
         self._bad_input_at_s = -BAD_INPUT_EVERY_S
         self._bad_input_unsaid = 0
         self._slow_log: SlowLog | None = None
@@ -129,7 +130,7 @@ class HttpService:
     async def wait_drained(self) -> None:
         while self.is_busy():
             drained = self.loop.create_future()
-            self._drained.append(drained)
+            self.awaited.append(drained)
             await drained
 
     def cut(self) -> int:
@@ -210,8 +211,8 @@ class HttpService:
 
     def tell_drained(self) -> None:
         """Wake `wait_drained` when nothing is left to wait for."""
-        if self._drained and not self.is_busy():
-            waiting, self._drained = self._drained, []
+        if self.awaited and not self.is_busy():
+            waiting, self.awaited = self.awaited, []
             for drained in waiting:
                 if not drained.done():
                     drained.set_result(None)

@@ -59,7 +59,7 @@ class EagerStepper(Stepper):
     """Python 3.12 and newer."""
 
     def start(self, call: Call) -> None:
-        task = asyncio.Task(call, loop=self._loop, eager_start=True)  # type: ignore[call-arg,unused-ignore]  # 3.12
+        task = _Task(call, loop=self._loop, eager_start=True)  # type: ignore[call-arg,unused-ignore]  # 3.12
         if not task.done():
             self.keep(task)
 
@@ -233,5 +233,6 @@ def make_stepper(loop: asyncio.AbstractEventLoop, on_end: Callable[[], None]) ->
     return Stepper(loop, on_end)
 
 
+_Task = asyncio.Task
 _enter_task = asyncio.tasks._enter_task  # noqa: SLF001 - C functions of every CPython that has them
 _leave_task = asyncio.tasks._leave_task  # noqa: SLF001

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from prefork.serve.exchange import Exchange
 from prefork.serve.settings import ServeSettings
+from prefork.serve.targets import Target
 from prefork.serve.vocabulary import Vocabulary
 from prefork.serve.whole_request import END, Block, read_block, read_request_line
 
@@ -25,6 +26,8 @@ LEFT_TO_PARSER = 64
 """… for so many reads; then the connection asks here again."""
 
 Feed = Callable[[bytes], None]
+Asked = tuple[str, Target]
+"""A method and what it is for."""
 
 
 def discard(data: bytes) -> None:
@@ -53,6 +56,8 @@ class WholeReader:
         "_block_raw",
         "_connection",
         "_empty_after",
+        "_known",
+        "_known_raw",
         "_most_fields",
         "_most_whole_bytes",
         "_requests",
@@ -81,6 +86,10 @@ class WholeReader:
         """Looks at each request when its head is complete."""
         self._empty_after: object = None
         """Since which request empty lines are counted."""
+        self._known_raw: bytes | None = None
+        """The last request without a body, from its first byte to its last …"""
+        self._known: tuple[Asked, Block]
+        """… and what it asks and says: it often comes again."""
         self._block: Block | None = None
         self._strange = 0
         """How many requests in a row had another block than the one before."""
@@ -93,20 +102,29 @@ class WholeReader:
         """The request that these bytes are, from the first to the last, if it is a plain one; else None."""
         if len(data) > self._most_whole_bytes:
             return None
-        line, _, rest = data.partition(b"\r\n")
-        if len(rest) == self._whole_bytes and rest.startswith(self._block_raw):
-            block = self._block
+        asked: Asked | None
+        block: Block | None
+        if data == self._known_raw:
+            asked, block = self._known
+            rest = b""
             self._strange = 0
         else:
-            self._strange += 1
-            if self._strange > STRANGE_BEFORE_PARSER and len(rest) < SHORT_BYTES:
-                self.left_to_parser = LEFT_TO_PARSER
-            block = self._learn_block(rest)
-        if block is None:
-            return None
-        asked = self._requests.get(line) or read_request_line(line, self._vocabulary)
-        if asked is None:
-            return None
+            line, _, rest = data.partition(b"\r\n")
+            if len(rest) == self._whole_bytes and rest.startswith(self._block_raw):
+                block = self._block
+                self._strange = 0
+            else:
+                self._strange += 1
+                if self._strange > STRANGE_BEFORE_PARSER and len(rest) < SHORT_BYTES:
+                    self.left_to_parser = LEFT_TO_PARSER
+                block = self._learn_block(rest)
+            if block is None:
+                return None
+            asked = self._requests.get(line) or read_request_line(line, self._vocabulary)
+            if asked is None:
+                return None
+            if not block.length_bytes:
+                self._known_raw, self._known = data, (asked, block)
         self.exchange = exchange = self._connection.admit()
         exchange.method, exchange.target = asked
         exchange.headers = block.fields.copy()

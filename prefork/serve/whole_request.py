@@ -41,7 +41,9 @@ _NOT_PLAIN = frozenset((b"transfer-encoding", b"expect", b"upgrade", b"proxy-con
 class Block:
     """What the field lines of a head say."""
 
-    __slots__ = ("ends", "environ", "fields", "host", "is_last", "length_bytes", "said")
+    __slots__ = (
+        "asked_method", "asked_target", "ends", "environ", "fields", "host", "is_last", "length_bytes", "said"
+    )  # fmt: skip
 
     def __init__(self, fields: Fields) -> None:
         self.fields = fields
@@ -56,7 +58,10 @@ class Block:
         self.ends: Ends | None = None
         """Whom the request is from and to, if they tell that and are believed."""
         self.environ: dict[str, Any] | None = None
-        """The same for WSGI, when somebody has made it."""
+        """The same for WSGI, when somebody has made it …"""
+        self.asked_method = ""
+        self.asked_target: Target | None = None
+        """… with what the last request with these fields asked for."""
 
 
 def read_request_line(line: bytes, vocabulary: Vocabulary) -> tuple[str, Target] | None:

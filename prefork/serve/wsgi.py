@@ -43,9 +43,11 @@ class WsgiService(HttpService):
         self.field_keys = FieldKeys()
         self.heads = Heads()
         self.running = 0
-        """Calls of the app that have not ended."""
-        self._lane: InlineExchange | None = None
-        self._waiting: deque[InlineExchange] = deque()
+        """Calls of the app in threads that have not ended."""
+        self.lane: InlineExchange | None = None
+        """Whose call is under way on the loop's thread …"""
+        self.waiting: deque[InlineExchange] = deque()
+        """… and whose turn comes then."""
         self._pool = ThreadPool(settings.threads) if settings.threads > 1 else None
 
     async def start_up(self) -> None:
@@ -61,34 +63,21 @@ class WsgiService(HttpService):
         return InlineExchange(connection, self)
 
     def is_busy(self) -> bool:
-        return super().is_busy() or self.running > 0
+        return super().is_busy() or self.running > 0 or self.lane is not None or bool(self.waiting)
 
     def end_call(self) -> None:
         """A call of the app in a thread has ended."""
         self.running -= 1
-        if self._drained:
+        if self.awaited:
             self.tell_drained()
 
-    # The lane.
-
-    def enter_lane(self, exchange: InlineExchange) -> None:
-        """Run the app for this exchange, now or when those before it are done."""
-        if self._lane is None and not self._waiting:
-            self._lane = exchange
-            exchange.run()
-        else:
-            self._waiting.append(exchange)
-
-    def leave_lane(self) -> None:
-        """The call of the one in the lane has ended; the next one's turn comes with the loop's next round."""
-        self._lane = None
-        self.running -= 1
-        if self._waiting:
+    def call_next(self) -> None:
+        """The call in the lane has ended: the next one's turn comes with the loop's next round."""
+        if self.waiting:
             self.loop.call_soon(self._run_next, context=self.context)
-        if self._drained:
-            self.tell_drained()
+        self.tell_drained()
 
     def _run_next(self) -> None:
-        if self._lane is None and self._waiting:
-            self._lane = self._waiting.popleft()
-            self._lane.run()
+        if self.lane is None and self.waiting:
+            self.lane = self.waiting.popleft()
+            self.lane.run()

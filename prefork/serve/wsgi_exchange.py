@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Iterable, Iterator
-from functools import partial
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from prefork.serve.file_body import FileBody, FilePart, clip_blocks, read_part
 from prefork.serve.http import HttpConnection
 from prefork.serve.response import CONTINUE, NO_LENGTH
 from prefork.serve.spool import Spool
+from prefork.serve.targets import Target
 
 if TYPE_CHECKING:
     from prefork.serve.ends import Ends
@@ -34,7 +34,17 @@ _AWAITED, _HEAD, _BODY, _DONE = Phase.AWAITED, Phase.HEAD, Phase.BODY, Phase.DON
 class WsgiExchange(Exchange):
     """From a complete request to `close()`."""
 
-    __slots__ = ("_base", "_begun", "_input", "_spool", "service")
+    __slots__ = (
+        "_base",
+        "_begun",
+        "_early_hints",
+        "_hints",
+        "_input",
+        "_render",
+        "_spool",
+        "_write",
+        "service",
+    )
 
     def __init__(self, connection: HttpConnection, service: WsgiService) -> None:
         super().__init__(connection, service.clock, connection.transport.write)
@@ -42,16 +52,21 @@ class WsgiExchange(Exchange):
         self._base = make_base_environ(connection, connection, service.settings)
         """What is the same for every request, until `tell_ends`."""
         self._begun = False
+        self._early_hints = EarlyHints(self)
+        self._hints = self._early_hints.send
+        self._render = service.heads.render_text
+        self._write = self.write
         self._spool: Spool | None = None
         self._input: IO[bytes] | None = None
 
     # From the connection.
 
     def begin(self) -> None:
-        self._begun = True
         if self.body_complete:
             self.call()
-        elif self.expects_continue:
+            return
+        self._begun = True
+        if self.expects_continue:
             # The server reads for the app, so it is the server that asks for the body (RFC 9110 §10.1.1).
             self.expects_continue = False
             self.emit(CONTINUE)
@@ -72,6 +87,7 @@ class WsgiExchange(Exchange):
         if self.phase is _DONE:
             self.connection.end_dropped_body(self)
         elif self._begun:
+            self._begun = False
             self.call()
 
     def hang_up(self) -> None:
@@ -85,30 +101,37 @@ class WsgiExchange(Exchange):
 
     def make_environ(self) -> Environ:
         """The environ of this request, its input at the beginning."""
-        block = self.block
+        block, method, target = self.block, self.method, self.target
         if block is None:
             environ = self._base.copy()
             self.service.field_keys.add_fields(environ, self.headers)
+            self._add_asked(environ, method, target)
         else:  # one dict copied whole costs less than a few fields
-            if block.environ is None:
-                block.environ = self._base.copy()
-                self.service.field_keys.add_fields(block.environ, self.headers)
-            environ = block.environ.copy()
-        _, path, _, query = self.target
-        root = self.service.root_path
-        if root and path.startswith(root):
-            path = path[len(root) :]
-        environ["REQUEST_METHOD"] = self.method
-        environ["PATH_INFO"] = path
-        environ["QUERY_STRING"] = query.decode("latin-1") if query else ""
-        environ["SERVER_PROTOCOL"] = "HTTP/1.1" if self.version == "1.1" else "HTTP/1.0"
-        environ["wsgi.early_hints"] = partial(send_early_hints, self, self.headers)
+            template = block.environ
+            if template is None:
+                template = block.environ = self._base.copy()
+                self.service.field_keys.add_fields(template, self.headers)
+            if block.asked_target is not target or block.asked_method is not method:
+                self._add_asked(template, method, target)
+                block.asked_target, block.asked_method = target, method
+            environ = template.copy()
+        environ["wsgi.early_hints"] = self._hints
         if self._spool is None:
             environ["wsgi.input"] = io.BytesIO()
         else:
             environ["wsgi.input"] = self._input = self._spool.open()
             environ["CONTENT_LENGTH"] = str(self._spool.size_bytes)
         return environ
+
+    def _add_asked(self, environ: Environ, method: str, target: Target) -> None:
+        _, path, _, query = target
+        root = self.service.root_path
+        if root and path.startswith(root):
+            path = path[len(root) :]
+        environ["REQUEST_METHOD"] = method
+        environ["PATH_INFO"] = path
+        environ["QUERY_STRING"] = query.decode("latin-1") if query else ""
+        environ["SERVER_PROTOCOL"] = "HTTP/1.1" if self.version == "1.1" else "HTTP/1.0"
 
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
@@ -122,8 +145,19 @@ class WsgiExchange(Exchange):
                 exc_info = None  # no ring of traceback and frame
         elif self.phase is not _AWAITED:
             raise RuntimeError("start_response was called a second time without exc_info")
-        self.set_head(self.service.heads.render_text(status, headers))
-        return self.write
+        # As `set_head`, which would be one more call for every request.
+        self._head, self._length, self._flags, is_bodiless = self._render(status, headers)
+        self._no_body = is_bodiless or self.method == "HEAD"
+        if self.request_id:
+            self.add_request_id()
+        self.phase = _HEAD
+        return self._write
+
+    def renew_hints(self) -> None:
+        """The app has kept `wsgi.early_hints`: it is dead from now on, and the next request has its own."""
+        self._early_hints.exchange = None
+        self._early_hints = EarlyHints(self)
+        self._hints = self._early_hints.send
 
     def write(self, data: bytes) -> None:
         """PEP 3333's imperative way out."""
@@ -176,19 +210,30 @@ class WsgiExchange(Exchange):
             self._input = None
 
 
-def send_early_hints(
-    exchange: WsgiExchange, headers: list[tuple[bytes, bytes]], fields: Iterable[tuple[str, str]]
-) -> None:
-    """What the app calls as `wsgi.early_hints`: send a 103 (RFC 8297) with these fields, `Link` mostly.
+class EarlyHints:
+    """Of one request, or of several in a row whose apps have let go of it: who keeps it must reach no other one's."""
 
-    Nothing happens when it is too late for it: the response has begun, or the request is not HTTP/1.1. Raises
-    ValueError or TypeError for what must not reach the wire.
-    """
-    hints = render_text_hints(fields)
-    # Each request has a list of its own: whoever kept this function must not reach another's response.
-    is_due = exchange.headers is headers and (exchange.phase is _AWAITED or exchange.phase is _HEAD)
-    if hints and is_due and exchange.version == "1.1" and not exchange.gone:
-        exchange.emit(hints)
+    __slots__ = ("exchange",)
+
+    def __init__(self, exchange: WsgiExchange) -> None:
+        self.exchange: WsgiExchange | None = exchange
+
+    def send(self, fields: Iterable[tuple[str, str]]) -> None:
+        """What the app calls as `wsgi.early_hints`: send a 103 (RFC 8297) with these fields, `Link` mostly.
+
+        Nothing happens when it is too late for it: the response has begun, or the request is not HTTP/1.1. Raises
+        ValueError or TypeError for what must not reach the wire.
+        """
+        hints = render_text_hints(fields)
+        exchange = self.exchange
+        if (
+            hints
+            and exchange is not None
+            and (exchange.phase is _AWAITED or exchange.phase is _HEAD)
+            and exchange.version == "1.1"
+            and not exchange.gone
+        ):
+            exchange.emit(hints)
 
 
 def close_result(result: object) -> None:

@@ -2,8 +2,9 @@
 
 The app runs inside a context of its own, from its call to its `close()`. Between two chunks the loop gets its turn,
 so a chunk is on its way before the next one is asked for (PEP 3333, "Buffering and Streaming"), and above the
-transport's high-water mark the next one waits for the client. What `write()` is given past that mark goes to a spool,
-because a call that cannot be suspended cannot be held back.
+transport's high-water mark the next one waits for the client; but once the kernel has all that `Content-Length` says,
+the rest of the call holds up no client and needs no turn of its own. What `write()` is given past that mark goes to a
+spool, because a call that cannot be suspended cannot be held back.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from sys import getrefcount
 from typing import IO, TYPE_CHECKING, Any
 
 from prefork.serve.environ import FileWrapper
-from prefork.serve.exchange import UNKEPT, Phase
+from prefork.serve.exchange import Phase
 from prefork.serve.file_body import FileBody, find_part
 from prefork.serve.http import HttpConnection
 from prefork.serve.spool import Spool
+from prefork.serve.unkept import UNKEPT
 from prefork.serve.wsgi_exchange import WsgiExchange, close_result
 
 if TYPE_CHECKING:
@@ -48,12 +50,21 @@ class InlineExchange(WsgiExchange):
         self._unspooled: IO[bytes] | None = None
         """The same, while it is being read."""
 
-    def call(self) -> None:
-        self.service.running += 1
-        self.service.enter_lane(self)
+    def begin(self) -> None:
+        service = self.service
+        if not self.body_complete:
+            WsgiExchange.begin(self)
+        elif service.lane is None and not service.waiting:
+            service.lane = self
+            context = self._context = copy_context()
+            context.run(self._call_app)
+        else:
+            service.waiting.append(self)
+
+    call = begin
 
     def run(self) -> None:
-        """Call the app; the lane is ours until `_end`."""
+        """Call the app, whose turn it is after others'; the lane is ours until `_end`."""
         if self.gone:  # while it waited
             self._end()
             return
@@ -75,35 +86,39 @@ class InlineExchange(WsgiExchange):
     # The app's call.
 
     def _call_app(self) -> None:
+        service = self.service
         try:
-            result = self._result = self.service.app(self.make_environ(), self._start_response)
-            self.service.catch_up()
+            result = service.app(self.make_environ(), self._start_response)
+            service.catch_up()
             if type(result) is list or type(result) is tuple:
-                self._put_whole(result)
-            elif type(result) is FileWrapper:
-                self._take_file(result)
+                body = result[0] if len(result) == 1 else b"".join(result)
+                if self.phase is _AWAITED:
+                    raise RuntimeError("the app returned before it called start_response")  # noqa: TRY301 - as its own
+                if type(body) is not bytes and not isinstance(body, bytes):
+                    raise TypeError(f"a WSGI app returns bytes, not {type(body).__name__}")  # noqa: TRY301
+                self.put(body, last=True)
             else:
-                self._iterator = iter(result)
+                self._result = result
+                if type(result) is FileWrapper:
+                    self._take_file(result)
+                else:
+                    self._iterator = iter(result)
         except BaseException as exc:  # noqa: BLE001 - also SystemExit: an app ends its request, never its worker
             self._fail(exc)
             return
-        if self._file is not None:
+        if self._iterator is not None:
+            if self._backlog is None:
+                self._pull()
+            else:
+                self._flush_backlog()
+        elif self._file is not None:
             self._push_file()
-        elif self._iterator is None:
-            self._finish()
-            self._end()
-        elif self._backlog is not None:
-            self._flush_backlog()
         else:
-            self._pull()
-
-    def _put_whole(self, result: list[bytes] | tuple[bytes, ...]) -> None:
-        body = result[0] if len(result) == 1 else b"".join(result)
-        if self.phase is _AWAITED:
-            raise RuntimeError("the app returned before it called start_response")
-        if type(body) is not bytes and not isinstance(body, bytes):
-            raise TypeError(f"a WSGI app returns bytes, not {type(body).__name__}")
-        self.put(body, last=True)
+            if self._backlog is None:
+                self.connection.finish(self)
+            else:
+                self._flush_backlog()
+            self._end()
 
     def _pull(self) -> None:
         """Ask the app for more, until a chunk is worth a turn of the loop."""
@@ -119,7 +134,7 @@ class InlineExchange(WsgiExchange):
                 self.put_chunk(chunk)
                 turn_bytes -= len(chunk)
                 turn_chunks -= 1
-                if turn_bytes <= 0 or not turn_chunks:
+                if not turn_chunks or (turn_bytes <= 0 and not self._is_sent()):
                     if self._backlog is not None:
                         self._flush_backlog()
                     elif not self.connection.gate.is_shut:
@@ -132,6 +147,10 @@ class InlineExchange(WsgiExchange):
         self._iterator = None
         self._finish()
         self._end()
+
+    def _is_sent(self) -> bool:
+        """Whether the body is complete, and the kernel has all of it: nobody waits for what the app does then."""
+        return not self._left and not self.connection.transport.get_write_buffer_size()
 
     def _take_file(self, result: FileWrapper) -> None:
         """A file that is one for the kernel, too, goes past Python; any other is iterated over."""
@@ -176,23 +195,28 @@ class InlineExchange(WsgiExchange):
 
     def _end(self) -> None:
         """Nothing more is asked of the app: `close()`, and the lane is free."""
-        result, self._result = self._result, None
-        self._iterator = None
-        self._file = None
-        if result is not None and type(result) is not list:
+        if self._result is not None:
+            result, self._result = self._result, None
+            self._iterator = None
+            self._file = None
             close_result(result)
         if self._spool is not None:
             self.close_input()
         self._context = None
-        self.service.leave_lane()
+        service = self.service
+        service.lane = None
+        if service.waiting or service.awaited:
+            service.call_next()
         if (
             self.phase is _DONE
             and not self.gone
             and self._backlog is None
-            # An app that kept start_response must find it dead, not serving somebody else.
+            # An app that kept start_response or write must find it dead, not serving somebody else.
             and getrefcount(self._start_response) == UNKEPT
+            and getrefcount(self._write) == UNKEPT
         ):
-            self._begun = False
+            if getrefcount(self._hints) != UNKEPT:
+                self.renew_hints()
             self.recycle()
             self.connection.spare = self
 

@@ -172,6 +172,8 @@ class ThreadedExchange(WsgiExchange):
         self.end_file(size)
 
     def write(self, data: bytes) -> None:
+        if self.phase is _DONE:
+            raise RuntimeError("write() was called after the response was complete")
         self.put_chunk(data)
 
     def _hand_over(self, data: bytes) -> None:

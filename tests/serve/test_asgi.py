@@ -404,6 +404,35 @@ def test_a_kept_send_never_reaches_another_response(loop: str) -> None:
     assert len(errors) == 3
 
 
+def test_what_an_app_does_to_its_scope_is_not_told_to_the_next_request(loop: str) -> None:
+    seen: list[Scope] = []
+
+    async def handler(scope: Scope, receive: Any, send: Any) -> None:
+        seen.append({key: value.copy() if hasattr(value, "copy") else value for key, value in scope.items()})
+        headers = [(b"content-type", b"text/plain")]
+        await start(send, *headers)
+        headers.append((b"x-not", b"sent"))
+        for owned in ("asgi", "extensions", "state", "headers"):
+            scope[owned].clear()
+        scope.clear()
+        scope["path"] = "/spoilt"
+        await say(send, b"ok")
+
+    with serving(http_only(handler), loop=loop) as served:
+        client = served.connect()
+        old = GET.replace(b"HTTP/1.1\r\n", b"HTTP/1.0\r\nConnection: keep-alive\r\n")
+        post = b"POST /b%20c?d HTTP/1.1\r\n" + HOST + b"Content-Length: 1\r\n\r\nx"
+        reads = (GET, GET, GET.replace(b"GET", b"PUT"), post, GET.replace(b"/ ", b"/e?f "), old, post)
+        for data in reads * 2:
+            assert client.ask(data).get("x-not") is None
+    told = [(scope["method"], scope["path"], scope["raw_path"], scope["query_string"]) for scope in seen[:7]]
+    get, posted = ("GET", "/", b"/", b""), ("POST", "/b c", b"/b%20c", b"d")
+    assert told == [get, get, ("PUT", "/", b"/", b""), posted, ("GET", "/e", b"/e", b"f"), get, posted]
+    assert [scope["http_version"] for scope in seen[:7]] == ["1.1"] * 5 + ["1.0", "1.1"]
+    assert seen[:7] == seen[7:]
+    assert all(scope["asgi"] and scope["extensions"] and scope["headers"] for scope in seen)
+
+
 def test_context_variables_do_not_leak_between_requests(loop: str) -> None:
     variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
     seen: list[str] = []

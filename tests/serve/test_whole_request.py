@@ -130,6 +130,14 @@ def test_another_body_behind_the_same_fields_is_another_body(asked: Asked) -> No
     assert [request.body for request in asked_for.requests] == [b"a\r\nb", b"wxyz", b"wxyz", b"a\r\nb"]
 
 
+def test_a_request_that_comes_again_is_itself_whatever_came_between(asked: Asked) -> None:
+    get, other = make(*BROWSER), make(b"Host: other", first=b"PUT /c HTTP/1.1")
+    alone = [asked.ask(data).requests[0] for data in (get, POST, other)]
+    expected = [alone["gpo".index(which)] for which in "ggppgogpopogg"]
+    sent = [{"g": get, "p": POST, "o": other}[which] for which in "ggppgogpopogg"]
+    assert asked.ask(*sent).requests == expected
+
+
 def test_what_an_app_does_to_its_fields_is_not_told_to_the_next_request(asked: Asked) -> None:
     fields = [name for name, _ in asked.ask(make(*BROWSER)).requests[0].headers]
     seen: list[list[bytes]] = []

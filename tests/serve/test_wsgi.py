@@ -347,24 +347,61 @@ def test_context_variables_do_not_leak_between_requests(interface: str, loop: st
     assert seen == ["unset"] * 8
 
 
-def test_a_kept_start_response_never_reaches_another_response(interface: str, loop: str) -> None:
+@pytest.mark.parametrize("what", ["start_response", "write"])
+def test_what_is_kept_of_a_call_never_reaches_another_response(interface: str, loop: str, what: str) -> None:
     kept: list[Any] = []
     errors: list[BaseException] = []
 
-    def app(environ: Environ, start_response: Any) -> list[bytes]:
+    def try_kept(*arguments: Any) -> None:
         for old in kept:
             try:
-                old("500 Mine", [])
+                old(*arguments)
             except RuntimeError as exc:
                 errors.append(exc)
-        kept.append(start_response)
-        start_response("200 OK", TEXT)
+
+    def app(environ: Environ, start_response: Any) -> list[bytes]:
+        if what == "start_response":
+            try_kept("500 Mine", [])
+            kept.append(start_response)
+        write = start_response("200 OK", TEXT)
+        if what == "write":
+            try_kept(b"not mine")
+            kept.append(write)
         return [b"mine"]
 
     with serving(app, interface, loop) as served:
         client = served.connect()
         assert [client.ask(GET).body for _ in range(3)] == [b"mine"] * 3
     assert len(errors) == 3
+
+
+def test_what_an_app_does_to_its_environ_is_not_told_to_the_next_request(interface: str, loop: str) -> None:
+    seen: list[Environ] = []
+
+    def app(environ: Environ, start_response: Any) -> list[bytes]:
+        seen.append({key: value for key, value in environ.items() if key[:5] != "wsgi."})
+        headers = list(TEXT)
+        start_response("200 OK", headers)
+        headers.append(("X-Not", "sent"))
+        for key in list(environ):
+            environ[key] = environ[f"not.{key}"] = "spoilt"
+        environ.pop("PATH_INFO")
+        return [b"x"]
+
+    with serving(app, interface, loop) as served:
+        client = served.connect()
+        other = b"POST /b%20c?d HTTP/1.1\r\n" + HOST + b"Content-Length: 1\r\n\r\nx"
+        client.ask(GET.replace(b"HTTP/1.1\r\n", b"HTTP/1.0\r\nConnection: keep-alive\r\n"))
+        assert seen.pop()["SERVER_PROTOCOL"] == "HTTP/1.0"
+        for _ in range(2):
+            for data in (GET, GET, GET.replace(b"GET", b"PUT"), other, GET.replace(b"/ ", b"/e?f "), other):
+                assert client.ask(data).get("x-not") is None
+    asked = [(env["REQUEST_METHOD"], env["PATH_INFO"], env["QUERY_STRING"]) for env in seen]
+    post = ("POST", "/b c", "d")
+    assert asked == [("GET", "/", ""), ("GET", "/", ""), ("PUT", "/", ""), post, ("GET", "/e", "f"), post] * 2
+    assert seen[:6] == seen[6:]
+    assert all("spoilt" not in env.values() for env in seen)
+    assert [env.get("CONTENT_LENGTH") for env in seen[:6]] == [None, None, None, "1", None, "1"]
 
 
 def test_half_sent_requests_hold_up_nobody(interface: str, loop: str) -> None:
@@ -407,6 +444,27 @@ def test_a_chunk_is_on_its_way_before_the_next_is_asked_for(interface: str, loop
         client.read_until(b"first\r\n")
         release.set()
         assert client.read_until(b"0\r\n\r\n") == b"6\r\nsecond\r\n0\r\n\r\n"
+
+
+def test_a_body_is_with_its_client_before_the_app_is_asked_for_the_end_of_it(
+    interface: str, loop: str
+) -> None:
+    if interface != "wsgi":
+        pytest.skip("the loop is what is tested")
+    release = threading.Event()
+
+    def app(environ: Environ, start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", [*TEXT, ("Content-Length", "5")])
+        yield b"whole"
+        assert release.wait(5)  # blocks the loop
+        yield b""
+
+    with serving(app, interface, loop) as served:
+        client = served.connect()
+        assert client.ask(GET).body == b"whole"
+        client.send(GET)
+        release.set()
+        assert client.read_response().body == b"whole"
 
 
 @pytest.mark.parametrize("by", ["iterable", "write", "file"])
@@ -483,16 +541,20 @@ def test_a_client_that_goes_away_frees_the_app(interface: str, loop: str) -> Non
         assert served.ask(GET.replace(b"/ ", b"/short ")).body == b"short"
 
 
-def test_an_app_that_has_nothing_to_say_yet_holds_nobody_up(interface: str, loop: str) -> None:
+@pytest.mark.parametrize("spoken", [b"", b"at last"])
+def test_an_app_that_has_nothing_more_to_say_yet_holds_nobody_up(
+    interface: str, loop: str, spoken: bytes
+) -> None:
     asked = threading.Event()
 
     def silent() -> Iterator[bytes]:
+        yield spoken
         while not asked.is_set():
             yield b""
-        yield b"at last"
+        yield b"at last"[len(spoken) :]
 
     def app(environ: Environ, start_response: Any) -> Any:
-        start_response("200 OK", TEXT)
+        start_response("200 OK", [*TEXT, ("Content-Length", "7")])
         return silent()
 
     with serving(app, interface, loop) as served:
@@ -501,6 +563,7 @@ def test_an_app_that_has_nothing_to_say_yet_holds_nobody_up(interface: str, loop
         wait_until(lambda: served.call(lambda: served.service.counters.in_flight) == 1)
         asked.set()
         assert client.read_response().body == b"at last"
+        assert client.ask(GET).body == b"at last"
 
 
 def test_early_hints_come_before_the_response_and_never_after_it(interface: str, loop: str) -> None:
