@@ -1,4 +1,4 @@
-"""What stood on a terminal, with its colours → a picture for a README.
+"""What stood on a terminal, with its colours → a picture for the documentation.
 
 It loads nothing: the font is the reader's own, so every word has its own place, whatever that font's width. Block
 characters are drawn as rectangles, because fonts leave gaps between them.

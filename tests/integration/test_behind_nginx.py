@@ -1,4 +1,4 @@
-"""Behind a real nginx, configured as the README says, the app sees the client and not the proxy."""
+"""Behind a real nginx, configured as docs/deploying.md says, the app sees the client and not the proxy."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ http {{
   }}
 }}
 """
-AS_IN_THE_README = """
+AS_DOCUMENTED = """
       proxy_set_header Host $host;
       proxy_set_header X-Forwarded-For $remote_addr;
       proxy_set_header X-Forwarded-Proto $scheme;
 """
 # What arrives over a unix socket has no address: the client in front of this nginx is told by the test.
-CHAIN = AS_IN_THE_README.replace("$remote_addr", '"6.6.6.6, 192.0.2.7, unix:"').replace("$scheme", "https")
+CHAIN = AS_DOCUMENTED.replace("$remote_addr", '"6.6.6.6, 192.0.2.7, unix:"').replace("$scheme", "https")
 
 
 @contextmanager
