@@ -198,6 +198,7 @@ class Container:
                 "-n",
                 "-i",
                 "-r",
+                "-w",
                 "-m",
                 "env",
                 "-i",
