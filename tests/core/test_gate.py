@@ -148,14 +148,16 @@ def test_one_that_lacks_a_processor_is_waited_for_longer_once() -> None:
 
 def test_whether_somebody_lacks_a_processor_is_asked_only_before_it_is_given_up() -> None:
     gate, asked = Gate(), list[int]()
+
+    def is_coming(place: int) -> bool:
+        asked.append(place)
+        return True
+
+    herd = make_herd(9, 1, 9)
     for look in range(int(PATIENCE_S / LEASE_S)):
-        assert not gate.may_take(
-            0, make_herd(9, 1, 9), NOW + look * LEASE_NS, 1, lambda _: asked.append(1) is None
-        )
+        assert not gate.may_take(0, herd, NOW + look * LEASE_NS, 1, is_coming)
     assert not asked
-    assert not gate.may_take(
-        0, make_herd(9, 1, 9), NOW + int(PATIENCE_S * 1e9), 1, lambda at: asked.append(at) is None
-    )
+    assert not gate.may_take(0, herd, NOW + int(PATIENCE_S * 1e9), 1, is_coming)
     assert asked == [1]
 
 
