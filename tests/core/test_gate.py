@@ -108,6 +108,12 @@ def test_a_connection_that_nobody_lighter_takes_is_taken_within_a_few_millisecon
     assert PATIENCE_S <= look * LEASE_S <= PATIENCE_S + 2 * LEASE_S
 
 
+def test_a_kernel_that_says_that_nobody_waits_keeps_nobody_waiting() -> None:
+    look = wait_at(Gate(), [make_herd(9, 1)] * 50, waiting=0)
+    assert look is not None
+    assert look * LEASE_S <= PATIENCE_S + 2 * LEASE_S
+
+
 def test_who_did_not_come_is_not_waited_for_again_until_it_takes_a_connection() -> None:
     gate = Gate()
     look = wait_at(gate, [make_herd(9, 1)] * 50)
