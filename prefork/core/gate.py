@@ -59,7 +59,7 @@ class Gate:
         self._is_waiting = False
         self._accepted = 0
         """By all together when the wait began …"""
-        self._queue = 0
+        self._queue = 1
         """… and so many waited then: when as many have been accepted, it is another connection that waits."""
         self._seen: dict[int, int] = {}
         """Place -> what those we wait for had accepted at our last look."""
@@ -98,7 +98,7 @@ class Gate:
         ):  # another connection's wait
             self._is_waiting = True
             self._since_s = self._moved_s = now_s
-            self._accepted, self._queue = accepted, waiting or 0
+            self._accepted, self._queue = accepted, max(1, waiting or 0)
             return False
         if has_moved:
             self._moved_s = now_s

@@ -165,7 +165,8 @@ class AsgiExchange(Exchange):
         pass  # senders wait at the connection
 
     def dismantle(self) -> None:
-        """It will serve nobody: break the rings through it, for the collector may be off."""
+        self.gone = True  # whoever still waits in `receive` finds out
+        self._wake()
         del self._receive, self._send, self.connection, self.emit
 
     def _wake(self) -> None:

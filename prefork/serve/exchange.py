@@ -144,6 +144,9 @@ class Exchange:
         """Where the app is with this request, the innermost call last; empty if nobody can tell."""
         return []
 
+    def dismantle(self) -> None:
+        """It will serve nobody any more: break the rings through it, for the collector may be off, and costs more."""
+
     def hang_up(self) -> None:
         """The client will send nothing more but may still read the answer."""
         raise NotImplementedError

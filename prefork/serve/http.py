@@ -110,7 +110,9 @@ class HttpConnection(EndingConnection):
             exchange.lose()
         self.gate.open()
         # Break the ring connection → reader → parser → reader: the collector may be off.
-        self.spare = None
+        if self.spare is not None:
+            self.spare.dismantle()
+            self.spare = None
         self.reader.close()
         service.close(self)
 

@@ -77,6 +77,9 @@ class InlineExchange(WsgiExchange):
             self._context.run(self._end)
         self._drop_backlog()
 
+    def dismantle(self) -> None:
+        del self._start_response
+
     def resume_writing(self) -> None:
         if self._backlog is not None:
             self._flush_backlog()

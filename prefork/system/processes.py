@@ -181,6 +181,15 @@ def read_state(pid: int) -> str:
         return ""
 
 
+def read_cpu_ns(pid: int) -> int | None:
+    """How long a process has run so far; None if the kernel does not say. See /proc/pid/schedstat."""
+    try:
+        with open(f"/proc/{pid}/schedstat", "rb", buffering=0) as file:
+            return int(file.read(64).split()[0])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
 def read_birth(pid: int) -> str:
     """When a process began, in the kernel's ticks since boot: with its pid it means one process. Empty if it is gone.
 

@@ -14,7 +14,7 @@ from prefork.core.gate import Gate, Herd, is_lighter
 from prefork.core.shedding import Shedding
 from prefork.system import clock
 from prefork.system.backlog import count_waiting
-from prefork.system.processes import get_pid, read_state
+from prefork.system.processes import get_pid, read_cpu_ns, read_state
 from prefork.system.scoreboard import (
     ACCEPTED,
     CONNECTIONS,
@@ -33,6 +33,9 @@ GRANT_NS = 2_000_000
 FAIR_NS = 1_000_000
 """How long the answer to a look holds, for no more connections than then: those of the others change as quickly."""
 
+BUSY_NS = 4_000_000
+"""Who runs for longer than this without taking a connection has something else to do."""
+
 
 class Herding:
     """One worker's view. `limit`: so many requests in flight and it takes no more connections; 0 for no limit."""
@@ -49,6 +52,8 @@ class Herding:
         self._fair_at = 0
         self._fair_until_ns = 0
         """Until then, whoever has no more than `_fair_at` may take another."""
+        self._ran: dict[int, tuple[int, int, int]] = {}
+        """Of those we waited for: place -> pid, what it had accepted, how long it had run."""
         self._gate = Gate()
         self._shedding = Shedding()
 
@@ -120,7 +125,16 @@ class Herding:
         )
 
     def _is_coming(self, place: int) -> bool:
-        return read_state(self._scoreboard.row(self._first + place)[PID]) == "R"
+        """Whether it only waits for a processor. One that has had it for a while, and took nothing, is busy."""
+        row = self._scoreboard.row(self._first + place)
+        pid, accepted = row[PID], row[ACCEPTED]
+        if read_state(pid) != "R" or (cpu_ns := read_cpu_ns(pid)) is None:
+            return False
+        seen = self._ran.get(place)
+        if seen is None or seen[:2] != (pid, accepted):
+            self._ran[place] = pid, accepted, cpu_ns
+            return True
+        return cpu_ns - seen[2] < BUSY_NS
 
     def _read_loads(self) -> list[int]:
         first, end, column = self._first, self._find_end(), self._scoreboard.column

@@ -108,6 +108,12 @@ def test_a_connection_that_nobody_lighter_takes_is_taken_within_a_few_millisecon
     assert PATIENCE_S <= look * LEASE_S <= PATIENCE_S + 2 * LEASE_S
 
 
+def test_a_kernel_that_says_that_nobody_waits_keeps_nobody_waiting() -> None:
+    look = wait_at(Gate(), [make_herd(9, 1)] * 50, waiting=0)
+    assert look is not None
+    assert look * LEASE_S <= PATIENCE_S + 2 * LEASE_S
+
+
 def test_who_did_not_come_is_not_waited_for_again_until_it_takes_a_connection() -> None:
     gate = Gate()
     look = wait_at(gate, [make_herd(9, 1)] * 50)
@@ -148,14 +154,16 @@ def test_one_that_lacks_a_processor_is_waited_for_longer_once() -> None:
 
 def test_whether_somebody_lacks_a_processor_is_asked_only_before_it_is_given_up() -> None:
     gate, asked = Gate(), list[int]()
+
+    def is_coming(place: int) -> bool:
+        asked.append(place)
+        return True
+
+    herd = make_herd(9, 1, 9)
     for look in range(int(PATIENCE_S / LEASE_S)):
-        assert not gate.may_take(
-            0, make_herd(9, 1, 9), NOW + look * LEASE_NS, 1, lambda _: asked.append(1) is None
-        )
+        assert not gate.may_take(0, herd, NOW + look * LEASE_NS, 1, is_coming)
     assert not asked
-    assert not gate.may_take(
-        0, make_herd(9, 1, 9), NOW + int(PATIENCE_S * 1e9), 1, lambda at: asked.append(at) is None
-    )
+    assert not gate.may_take(0, herd, NOW + int(PATIENCE_S * 1e9), 1, is_coming)
     assert asked == [1]
 
 

@@ -6,6 +6,7 @@ What is accepted and what is refused is in `test_rfc`, the limits are in `test_l
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import logging
 import random
@@ -88,6 +89,44 @@ def test_bytes_after_a_request_that_closes_are_ignored(loop: str) -> None:
         assert (response.status, response.get("connection")) == (200, "close")
         assert client.is_closed()
     assert len(app.seen) == 1
+
+
+@pytest.mark.parametrize("interface", ["asgi", "wsgi"])
+@pytest.mark.parametrize("field", [b"Connection: close", b"X: y"])
+def test_a_connection_that_has_ended_leaves_nothing_to_the_collector(
+    loop: str, interface: str, field: bytes
+) -> None:
+    """Which would look through everything that lives for it, and may be off."""
+
+    async def asgi(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            raise NotImplementedError
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    def wsgi(environ: Any, start_response: Any) -> list[bytes]:
+        del environ
+        start_response("200 OK", [("Content-Length", "2")])
+        return [b"ok"]
+
+    def count() -> int:
+        kinds = {"HttpConnection", "RequestReader", "AsgiExchange", "InlineExchange"}
+        return sum(type(thing).__name__ in kinds for thing in gc.get_objects())
+
+    gc.collect()
+    before = count()
+    gc.disable()
+    try:
+        with serving(asgi if interface == "asgi" else wsgi, interface, loop) as served:
+            for _ in range(10):
+                client = served.connect()
+                client.send(head(b"GET / HTTP/1.1", H, field))
+                assert client.read_response().body == b"ok"
+                client.close()
+            wait_until(lambda: served.service.counters.connections == 0)
+            wait_until(lambda: count() <= before + 3, "the last one may still be in a frame of the loop's")
+    finally:
+        gc.enable()
 
 
 def test_what_comes_while_a_request_that_closes_is_answered_is_ignored_too(loop: str) -> None:

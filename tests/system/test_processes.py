@@ -18,6 +18,7 @@ from prefork.system.processes import (
     describe_status,
     is_gone,
     open_pidfd,
+    read_cpu_ns,
     read_state,
     reap,
     send_signal,
@@ -314,3 +315,10 @@ def test_the_state_of_a_process_is_told_by_its_letter_whatever_its_name() -> Non
         wait_until(lambda: read_state(process.pid) == "Z", "its death")
     assert read_state(process.pid) == ""
     assert read_state(os.getpid()) == "R"
+
+
+def test_how_long_a_process_has_run_grows_while_it_does_and_is_unknown_of_nobody() -> None:
+    began_ns = read_cpu_ns(os.getpid())
+    assert began_ns is not None
+    wait_until(lambda: (read_cpu_ns(os.getpid()) or 0) > began_ns, "some CPU time")
+    assert read_cpu_ns(2**22 + 1) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 from collections.abc import Iterator
@@ -21,7 +22,8 @@ from prefork.system.scoreboard import (
     Scoreboard,
     make_scoreboard,
 )
-from prefork.worker.herding import FAIR_NS, HERD_ROWS, Herding
+from prefork.worker import herding
+from prefork.worker.herding import BUSY_NS, FAIR_NS, HERD_ROWS, Herding
 
 LISTENER = socket.socket()
 """Nobody waits there."""
@@ -140,10 +142,25 @@ def test_a_look_holds_for_a_millisecond_and_for_no_more_connections_than_then(bo
     assert not other.may_take(LISTENER)
 
 
-def test_one_that_only_lacks_a_processor_is_waited_for_longer(board: Scoreboard) -> None:
-    heavier = join(board, 0, 3)
-    join(board, 1, 1)  # this process runs
+def test_one_that_only_lacks_a_processor_is_waited_for_longer(
+    board: Scoreboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(herding, "read_cpu_ns", lambda _: 5_000_000)  # it gets none
+    assert measure_wait_s(board) >= PATIENCE_COMING_S
+
+
+def test_one_that_runs_and_takes_nothing_is_not(board: Scoreboard, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = itertools.count()
+    monkeypatch.setattr(herding, "read_cpu_ns", lambda _: next(asked) * BUSY_NS)
+    measure_wait_s(board)
+    assert next(asked) == 2
+
+
+def measure_wait_s(board: Scoreboard) -> float:
+    """Of one that has more than another, whose process (this one) runs."""
+    heavier, lighter = join(board, 0, 3), join(board, 1, 1)
     began = clock.monotonic()
     while not heavier.may_take(LISTENER):
         assert clock.monotonic() < began + 10
-    assert clock.monotonic() >= began + PATIENCE_COMING_S
+    assert lighter.may_take(LISTENER)
+    return clock.monotonic() - began
