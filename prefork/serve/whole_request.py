@@ -40,7 +40,17 @@ _NOT_PLAIN = frozenset((b"transfer-encoding", b"expect", b"upgrade", b"proxy-con
 class Block:
     """What the field lines of a head say."""
 
-    __slots__ = ("asked_method", "asked_target", "ends", "environ", "fields", "host", "length_bytes", "said")
+    __slots__ = (
+        "asked_method",
+        "asked_target",
+        "by_name",
+        "ends",
+        "environ",
+        "fields",
+        "host",
+        "length_bytes",
+        "said",
+    )
 
     def __init__(self, fields: Fields) -> None:
         self.fields = fields
@@ -57,6 +67,13 @@ class Block:
         self.asked_method = ""
         self.asked_target: Target | None = None
         """… with what the last request with these fields asked for."""
+        self.by_name: dict[bytes, bytes] | None = None
+        """The same for the access log, when it has asked."""
+
+    def name_fields(self) -> dict[bytes, bytes]:
+        """The fields by their names, of repeated ones the last."""
+        self.by_name = dict(self.fields)
+        return self.by_name
 
 
 def read_request_line(line: bytes, vocabulary: Vocabulary) -> tuple[str, Target] | None:
