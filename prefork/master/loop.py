@@ -44,6 +44,7 @@ from prefork.master.rotating import Rotating
 from prefork.master.watching import Watching
 from prefork.system import clock, processes, signals, titles
 from prefork.system.listeners import Listener
+from prefork.system.readiness import wait_ready
 from prefork.system.scoreboard import Scoreboard
 from prefork.system.spawning import Spawned
 
@@ -236,8 +237,7 @@ class Master:
             if each is not None
         ]
         timeout = max(0.0, min(next_ones) - clock.monotonic()) if next_ones else None
-        ready = self._selector.select(timeout)
-        for key, mask in ready:
+        for key, mask in wait_ready(self._selector, timeout):
             if mask & selectors.EVENT_WRITE:
                 talker = self._server if isinstance(key.fileobj, Connection) else self.children
                 talker.flush(key.fileobj)

@@ -112,6 +112,7 @@ class Running:
         command = [*prefix, sys.executable, *python_options, "-m", "prefork", *arguments]
         self._started_at = time.time()
         self._known: dict[int, psutil.Process] = {}
+        self._reading = LogReading()
         self._is_cleaned_up = False
         # Not in pytest's folder, whose path is longer than a socket's may be; and not where a developer's own are.
         self.control = tempfile.mkdtemp(prefix="pf-test-")
@@ -147,7 +148,7 @@ class Running:
 
     @property
     def log(self) -> str:
-        return re.sub(r"\x1b\[[0-9;]*[A-Za-z]|\r", "", self.log_path.read_text(errors="replace"))
+        return strip_terminal(self.log_path.read_text(errors="replace"))
 
     @property
     def output(self) -> str:
@@ -155,7 +156,7 @@ class Running:
 
     @property
     def records(self) -> list[Record]:
-        return [record for line in self.log.splitlines() if (record := parse_line(line))]
+        return self._reading.read_records(self.log_path)
 
     def find_records(self, event: str, **fields: object) -> list[Record]:
         """The records of an event whose fields are all as given (compared as text)."""
@@ -213,8 +214,10 @@ class Running:
 
     def find_processes(self) -> list[psutil.Process]:
         """All live descendants; remembered, so that they are found again when the master is gone."""
-        with suppress(psutil.NoSuchProcess):
-            self._known |= {child.pid: child for child in self.master.children(recursive=True)}
+        for pid in list_descendants(self.pid):
+            if pid not in self._known or not self._known[pid].is_running():
+                with suppress(psutil.NoSuchProcess):
+                    self._known[pid] = psutil.Process(pid)
         return [process for process in self._known.values() if is_alive(process)]
 
     def find_role(self, role: str, *states: str) -> list[psutil.Process]:
@@ -274,7 +277,7 @@ class Running:
 
     def find_zombies(self) -> list[psutil.Process]:
         with suppress(psutil.NoSuchProcess):
-            return [child for child in self.master.children(recursive=True) if is_zombie(child)]
+            return [child for child in map(psutil.Process, list_descendants(self.pid)) if is_zombie(child)]
         return []
 
     # Its end.
@@ -350,6 +353,31 @@ class Running:
         return strays
 
 
+class LogReading:
+    """A log's records. Each line is read once, however often somebody waits for the next."""
+
+    def __init__(self) -> None:
+        self._file = (0, 0)
+        self._position = 0
+        self._records: list[Record] = []
+
+    def read_records(self, path: Path) -> list[Record]:
+        """All of them until now."""
+        with path.open("rb") as log:
+            stat = os.fstat(log.fileno())
+            if (
+                stat.st_dev,
+                stat.st_ino,
+            ) != self._file or stat.st_size < self._position:  # another, or emptied
+                self._file, self._position, self._records = (stat.st_dev, stat.st_ino), 0, []
+            log.seek(self._position)
+            whole, newline, _rest = log.read().rpartition(b"\n")
+        self._position += len(whole) + len(newline)
+        lines = strip_terminal(whole.decode(errors="replace")).splitlines()
+        self._records += [record for line in lines if (record := parse_line(line))]
+        return [*self._records]
+
+
 class Terminal:
     """A pseudo terminal; what is shown on it goes to a file."""
 
@@ -397,6 +425,29 @@ def parse_line(line: str) -> Record | None:
     return Record(
         int(match["pid"]), match["level"], text[: first.start()].strip() if first else text, fields, line
     )
+
+
+def strip_terminal(text: str) -> str:
+    """Without colours and carriage returns."""
+    return re.sub(r"\x1b\[[0-9;]*[A-Za-z]|\r", "", text)
+
+
+def list_descendants(pid: int) -> list[int]:
+    """Its children, theirs and so on. Asks the kernel for just these: psutil looks at every process of the machine."""
+    children = read_children(pid)
+    while (
+        again := read_children(pid)
+    ) != children:  # one that ends meanwhile may hide its neighbour: see proc(5)
+        children = again
+    return children + [below for child in children for below in list_descendants(child)]
+
+
+def read_children(pid: int) -> list[int]:
+    found: list[int] = []
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):
+            found += map(int, children.read_text().split())
+    return found
 
 
 def parse_address(text: str) -> Address:
