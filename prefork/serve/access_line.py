@@ -35,7 +35,8 @@ Facts = tuple[
     str,  # method; empty if it is not known, and then neither is the target
     tuple[str, str, bytes, bytes],  # target: see reader.Target
     str,  # version: `1.1`, or empty
-    list[tuple[bytes, bytes]],  # fields of the request; the app may have changed them
+    list[tuple[bytes, bytes]]
+    | dict[bytes, bytes],  # fields of the request; in a list the app may have changed them
     bytes,  # request id, or empty
     Ends,
     bytes,  # head of the response; empty: nothing of it was sent
@@ -49,7 +50,7 @@ KEPT, CLOSED, ABORTED = "+", "-", "X"
 GONE = "499"
 """The status of a client that left before any answer; nginx's number, never on the wire."""
 
-_HEADERS = "headers = dict(fields)"
+_HEADERS = "headers = fields if type(fields) is dict else dict(fields)"
 _TARGET = "_, _, path, query = target"
 _CLIENT = "client = ends[0]"
 _ATOMS: Mapping[str, tuple[str, str]] = {
@@ -157,6 +158,14 @@ class Stamp:
             self.clf = f"[{date}:{clock} {time.strftime('%z', at)}]"
             self._whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
         self.iso = f"{self._whole}.{int((now - second) * 1000):03d}Z"
+
+
+def tells_seconds(line_format: str) -> bool:
+    """Whether a text line says how long its request took."""
+    return any(
+        isinstance(piece, Atom) and piece.letter in {"T", "D", "M", "L"}
+        for piece in split_format(line_format)
+    )
 
 
 Render = Callable[..., str]

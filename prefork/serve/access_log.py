@@ -12,7 +12,15 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Protocol
 
-from prefork.serve.access_line import SHORT_VALUE_CHARS, Facts, Render, Stamp, compile_json, compile_text
+from prefork.serve.access_line import (
+    SHORT_VALUE_CHARS,
+    Facts,
+    Render,
+    Stamp,
+    compile_json,
+    compile_text,
+    tells_seconds,
+)
 
 logger = logging.getLogger("prefork.worker")
 
@@ -48,13 +56,13 @@ class AccessLog:
     __slots__ = (
         "_complained_at",
         "_context",
-        "_is_due",
         "_loop",
-        "_noted",
         "_render",
         "_render_short",
         "_sink",
         "_stamp",
+        "is_due",
+        "noted",
         "timer",
     )
 
@@ -74,24 +82,34 @@ class AccessLog:
         self._render_short: Render = compile_line(line_format, stamp, SHORT_VALUE_CHARS)
         self._sink = sink
         self._loop = loop
-        self.timer = timer
-        """Seconds, finer than the loop's own clock, which stands still within a turn."""
-        self._noted: list[Facts] = []
-        self._is_due = False
+        self.timer = timer if as_json or tells_seconds(line_format) else None
+        """Seconds, finer than the loop's own clock, which stands still within a turn; None if no line says any."""
+        self.noted: list[Facts] = []
+        """Since the last lines were written."""
+        self.is_due = False
+        """The next ones will be."""
         # Flushing is nobody's request: it runs in a context of its own.
         self._context = Context()
         self._complained_at = -COMPLAIN_EVERY_S
 
     def note(self, facts: Facts) -> None:
         """Take what a line will say of a request that has ended."""
-        self._noted.append(facts)
-        if not self._is_due:
-            self._is_due = True
-            self._loop.call_later(EVERY_S, self._flush, context=self._context)
+        self.noted.append(facts)
+        if not self.is_due:
+            self.fall_due()
+
+    def fall_due(self) -> None:
+        """Something was noted: write it soon."""
+        self.is_due = True
+        self._loop.call_later(EVERY_S, self._flush, context=self._context)
+
+    def measure(self, started_s: float) -> float:
+        """Seconds since the `timer` said so; 0 if nobody wants to know."""
+        return self.timer() - started_s if self.timer is not None else 0.0
 
     def _flush(self) -> None:
         if self._sink.write(self._render_noted()):
-            self._is_due = False
+            self.is_due = False
         else:
             self._loop.call_later(RETRY_S, self._flush, context=self._context)
         if self._sink.dropped:
@@ -100,7 +118,7 @@ class AccessLog:
     def _render_noted(self) -> bytes:
         """All lines at once: what is done many times in a row costs half of what it costs in between."""
         self._stamp.refresh()
-        noted, self._noted = self._noted, []
+        noted, self.noted = self.noted, []
         render, most = self._render, self._sink.most_line_bytes
         try:
             lines = [render(*facts) for facts in noted]
@@ -118,8 +136,7 @@ class AccessLog:
         try:
             return self._render(*facts)
         except (TypeError, ValueError, AttributeError):
-            facts[3].clear()
-            return self._render(*facts)
+            return self._render(*facts[:3], [], *facts[4:])
 
     def _complain(self) -> None:
         now = self._loop.time()

@@ -67,7 +67,8 @@ class Attendant:
 
     def open_connection(self) -> HttpConnection:
         """One that asks before a request is begun and tells when it has ended."""
-        return AttendedConnection(self.service, self)
+        made = AttendedConnection if self.service.settings.limit_concurrency else LoggedConnection
+        return made(self.service, self)
 
     # Heads.
 
@@ -280,8 +281,25 @@ class AttendedConnection(HttpConnection):
         return HttpConnection.admit(self)
 
     def finish(self, exchange: Exchange) -> None:
-        if self._log is not None:
-            self._note(exchange, CLOSED if exchange.closing else KEPT)
+        log = self._log
+        if log is not None:  # as `_note`, which would be three more calls for every request
+            block = exchange.block
+            log.noted.append(
+                (
+                    exchange.method,
+                    exchange.target,
+                    exchange.version,
+                    exchange.headers if block is None else block.by_name or block.name_fields(),
+                    exchange.request_id,
+                    exchange.ends or self._own_ends,
+                    exchange._head,  # noqa: SLF001  # one piece, in two classes
+                    exchange._length - max(0, exchange._left),  # noqa: SLF001  # as `tell_sent`
+                    0.0 if log.timer is None else log.timer() - exchange.started_s,
+                    CLOSED if exchange.closing else KEPT,
+                )
+            )
+            if not log.is_due:
+                log.fall_due()
         HttpConnection.finish(self, exchange)
 
     def leave(self) -> bytes:
@@ -333,7 +351,15 @@ class AttendedConnection(HttpConnection):
                 exchange.ends or self._own_ends,
                 head,
                 size,
-                log.timer() - exchange.started_s,
+                log.measure(exchange.started_s),
                 ended,
             )
         )
+
+
+class LoggedConnection(AttendedConnection):
+    """Where there is no limit, nobody need be asked."""
+
+    __slots__ = ()
+
+    admit = HttpConnection.admit

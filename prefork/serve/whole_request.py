@@ -42,8 +42,17 @@ class Block:
     """What the field lines of a head say."""
 
     __slots__ = (
-        "asked_method", "asked_target", "ends", "environ", "fields", "host", "is_last", "length_bytes", "said"
-    )  # fmt: skip
+        "asked_method",
+        "asked_target",
+        "by_name",
+        "ends",
+        "environ",
+        "fields",
+        "host",
+        "is_last",
+        "length_bytes",
+        "said",
+    )
 
     def __init__(self, fields: Fields) -> None:
         self.fields = fields
@@ -62,6 +71,13 @@ class Block:
         self.asked_method = ""
         self.asked_target: Target | None = None
         """… with what the last request with these fields asked for."""
+        self.by_name: dict[bytes, bytes] | None = None
+        """The same for the access log, when it has asked."""
+
+    def name_fields(self) -> dict[bytes, bytes]:
+        """The fields by their names, of repeated ones the last."""
+        self.by_name = dict(self.fields)
+        return self.by_name
 
 
 def read_request_line(line: bytes, vocabulary: Vocabulary) -> tuple[str, Target] | None:

@@ -21,6 +21,7 @@ from prefork.serve.access_line import (
     compile_json,
     compile_text,
     escape,
+    tells_seconds,
 )
 from prefork.serve.ends import Ends
 
@@ -198,3 +199,10 @@ def test_json_says_the_same_facts_as_fields() -> None:
         "response_headers": {"x-made": "yes"},
         "variables": {"REMOTE_PORT": "4321"},
     }
+
+
+@pytest.mark.parametrize("atom", ATOMS)
+def test_no_line_that_tells_the_time_taken_is_thought_not_to(atom: str) -> None:
+    line_format = f"%({atom})s"
+    tells = render(line_format, seconds=1.0) != render(line_format, seconds=2.5)
+    assert tells_seconds(line_format) == tells
