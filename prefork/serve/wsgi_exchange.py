@@ -153,6 +153,10 @@ class WsgiExchange(Exchange):
         self.phase = _HEAD
         return self._write
 
+    def dismantle(self) -> None:
+        self._early_hints.exchange = None
+        del self._write
+
     def renew_hints(self) -> None:
         """The app has kept `wsgi.early_hints`: it is dead from now on, and the next request has its own."""
         self._early_hints.exchange = None

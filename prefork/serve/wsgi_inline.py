@@ -78,6 +78,7 @@ class InlineExchange(WsgiExchange):
         self._drop_backlog()
 
     def dismantle(self) -> None:
+        super().dismantle()
         del self._start_response
 
     def resume_writing(self) -> None:

@@ -40,7 +40,7 @@ def test_memory_is_read_again_only_after_a_while() -> None:
     tree = Tree()
     status = msgspec.structs.replace(STATUS, pid=os.getpid(), workers=())
     [before, *_] = tree.read(status).list
-    kept = bytearray(os.urandom(1)) * 20_000_000
+    kept = bytearray(os.urandom(1)) * 100_000_000
     [after, *_] = tree.read(status).list
     assert after.rss_bytes > before.rss_bytes + 10_000_000
     assert after.pss_bytes == before.pss_bytes
