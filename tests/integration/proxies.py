@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.integration.http_client import CutError, MalformedError, get
 from tests.integration.load import MixedLoad
-from tests.integration.running import Running, wait_until
+from tests.integration.running import Running, is_listening, wait_until
 
 CONF = Path(__file__).parents[2] / "conf"
 HAPROXY = shutil.which("haproxy") or shutil.which("/usr/sbin/haproxy")
@@ -69,7 +69,7 @@ def proxying(command: list[str], front: Path, log: Path) -> Iterator[str]:
     """Run a proxy; the address to ask is a unix socket's."""
     with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
         try:
-            wait_until(lambda: front.exists() or process.poll() is not None, f"{command[0]} at {front}")
+            wait_until(lambda: is_listening(front) or process.poll() is not None, f"{command[0]} at {front}")
             assert process.poll() is None, log.read_text()
             yield str(front)
         finally:

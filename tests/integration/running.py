@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -457,6 +458,14 @@ def parse_address(text: str) -> Address:
     host, _, port = text.rpartition(":")
     host = host.strip("[]")
     return ({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), int(port))
+
+
+def is_listening(path: Path) -> bool:
+    """Is a connection to that unix socket taken? Its file is there before it is."""
+    with socket.socket(socket.AF_UNIX) as knocking, suppress(OSError):
+        knocking.connect(str(path))
+        return True
+    return False
 
 
 def read_title(process: psutil.Process) -> str:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.integration.conftest import Start
 from tests.integration.http_client import Address, Connection
-from tests.integration.running import wait_until
+from tests.integration.running import is_listening, wait_until
 
 NGINX = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
 
@@ -57,7 +57,7 @@ def proxying(folder: Path, upstream: str, lines: str) -> Iterator[Address]:
         [NGINX, "-c", str(configuration), "-p", str(folder)], stderr=subprocess.PIPE
     ) as nginx:
         try:
-            wait_until(lambda: (folder / "front.sock").exists() or nginx.poll() is not None, "nginx")
+            wait_until(lambda: is_listening(folder / "front.sock") or nginx.poll() is not None, "nginx")
             assert nginx.poll() is None, nginx.stderr and nginx.stderr.read()
             yield str(folder / "front.sock")
         finally:

@@ -18,7 +18,7 @@ from tests.certificates import make_client_context, write_files
 from tests.integration.conftest import Start
 from tests.integration.http_client import Response, get
 from tests.integration.load import Load
-from tests.integration.running import Running, wait_until
+from tests.integration.running import Running, is_listening, wait_until
 
 TIMEOUT_S = 10.0
 GET = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
@@ -204,7 +204,7 @@ def nginx(folder: Path, running: Running, ca: Path, client: Path) -> Iterator[st
     )
     process = subprocess.Popen(["nginx", "-c", str(configuration), "-e", str(folder / "nginx.log")])
     try:
-        wait_until(path.exists, "nginx")
+        wait_until(lambda: is_listening(path), "nginx")
         wait_until(lambda: get(str(path)).status == 200, "an answer through nginx")
         yield str(path)
     finally:

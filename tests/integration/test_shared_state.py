@@ -12,7 +12,7 @@ import pytest
 
 from tests.integration.conftest import Start
 from tests.integration.http_client import Connection, Response
-from tests.integration.running import Running, wait_until
+from tests.integration.running import Running, is_listening, wait_until
 
 EXAMPLE = Path(__file__).parents[2] / "conf/examples/shared_sessions.py"
 SERVER = shutil.which("valkey-server") or shutil.which("redis-server")
@@ -29,7 +29,7 @@ def store(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     command = [str(SERVER), "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         try:
-            wait_until(lambda: path.exists() or process.poll() is not None, "the store")
+            wait_until(lambda: is_listening(path) or process.poll() is not None, "the store")
             assert process.poll() is None
             yield process
         finally:
