@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 INTEGRATION = ROOT / "tests" / "integration"
+DOCS = ROOT / "tests" / "docs"
 BRIEF = frozenset(
     f"test_{name}"
     for name in (
@@ -63,5 +64,7 @@ def is_thorough(item: pytest.Item) -> bool:
 
 
 def is_brief(item: pytest.Item) -> bool:
-    """Is it of a unit, or of what a program does that leans on its Python?"""
+    """Is it of a unit, or of what a program does that leans on its Python? The words of the docs do not."""
+    if item.path.is_relative_to(DOCS):
+        return False
     return not item.path.is_relative_to(INTEGRATION) or item.path.stem in BRIEF

@@ -48,6 +48,9 @@ FOREIGN = re.compile(
     r"PREFORK_|LISTEN_|GUNICORN_CMD_ARGS$|WEB_CONCURRENCY$|PORT$|FORWARDED_ALLOW_IPS$|NO_COLOR$|FORCE_COLOR$|PYTHON"
 )
 
+# Warnings of a machine that gave a process no turn for so long; any machine may do that to any test.
+OF_THE_MACHINE = frozenset({"worker is slow", "request is slow", "slow request", "overslept"})
+
 T = TypeVar("T")
 
 
@@ -163,6 +166,15 @@ class Running:
         """The records of an event whose fields are all as given (compared as text)."""
         wanted = {key: str(value) for key, value in fields.items()}
         return [r for r in self.records if r.event == event and wanted.items() <= r.fields.items()]
+
+    @property
+    def complaints(self) -> list[Record]:
+        """Warnings and worse, but for those of the machine."""
+        return [
+            record
+            for record in self.records
+            if record.level in {"WARNING", "ERROR", "CRITICAL"} and record.event not in OF_THE_MACHINE
+        ]
 
     def wait_for_record(
         self, event: str, *, count: int = 1, timeout_s: float = WAIT_TIMEOUT_S, **fields: object
@@ -444,10 +456,12 @@ def list_descendants(pid: int) -> list[int]:
 
 
 def read_children(pid: int) -> list[int]:
-    found: list[int] = []
-    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+    threads, found = list[str](), list[int]()
+    with suppress(OSError):  # it may end at any moment
+        threads = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208 numbers, not paths
+    for thread in threads:
         with suppress(OSError):
-            found += map(int, children.read_text().split())
+            found += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split())
     return found
 
 

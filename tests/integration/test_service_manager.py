@@ -114,7 +114,7 @@ def test_a_manager_hears_of_start_reload_failed_and_refused_reload_and_stop(
 
     assert running.stop() == 0
     manager.wait_for(*told, "STOPPING=1")
-    assert [record.line for record in running.records if record.level == "WARNING"] == []
+    assert [record.line for record in running.complaints if record.level == "WARNING"] == []
 
 
 def test_it_is_ready_when_as_many_workers_are_as_must_be(
@@ -164,7 +164,7 @@ def test_a_manager_that_is_gone_costs_one_line_and_hears_everything_when_it_is_b
         late.wait_for("READY=1", f"MAINPID={running.pid}")
         assert running.stop() == 0
         late.wait_for("READY=1", f"MAINPID={running.pid}", "STOPPING=1")
-    (line,) = (record for record in running.records if record.level == "WARNING")
+    (line,) = running.complaints
     assert line.event == "the service manager does not listen"
 
 
