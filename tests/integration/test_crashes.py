@@ -170,7 +170,7 @@ def test_a_stopped_worker_is_replaced(start: Start) -> None:
 
     running.wait_for_record("worker killed", pid=victim.pid)
     running.wait_workers(2)
-    assert not is_alive(victim)
+    wait_until(lambda: not is_alive(victim), "its end")
 
 
 def test_a_machine_that_slept_kills_nobody(start: Start) -> None:
