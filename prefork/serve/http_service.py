@@ -20,6 +20,7 @@ from prefork.serve.exchange import Exchange
 from prefork.serve.http import HttpConnection
 from prefork.serve.leaving import Leaving
 from prefork.serve.reader import RequestReader
+from prefork.serve.seldom import Seldom
 from prefork.serve.service import CONNECTIONS, IN_FLIGHT, Cells, Counters
 from prefork.serve.settings import ServeSettings, needs_attendant
 from prefork.serve.tally import Tally
@@ -92,8 +93,7 @@ class HttpService:
         self._tick_s = max(FASTEST_TICK_S, min([SLOWEST_TICK_S, *ticks]))
         self.awaited: list[asyncio.Future[None]] = []
         """Of those who wait for the drain."""
-        self._bad_input_at_s = -BAD_INPUT_EVERY_S
-        self._bad_input_unsaid = 0
+        self._bad_input = Seldom(BAD_INPUT_EVERY_S)
         self._slow_log: SlowLog | None = None
         self._attendant: Attendant | None = None
         if needs_attendant(settings):
@@ -221,18 +221,10 @@ class HttpService:
         """One DEBUG line, escaped and rate-limited; never more, whatever the bytes are."""
         if not logger.isEnabledFor(logging.DEBUG):
             return
-        if self.clock.now - self._bad_input_at_s < BAD_INPUT_EVERY_S:
-            self._bad_input_unsaid += 1
-            return
-        logger.debug(
-            "bad request client=%s why=%r begins=%r unsaid=%d",
-            whose.client,
-            str(why),
-            data[:64],
-            self._bad_input_unsaid,
-        )
-        self._bad_input_at_s = self.clock.now
-        self._bad_input_unsaid = 0
+        if times := self._bad_input.count(self.clock.now):
+            logger.debug(
+                "bad request client=%s why=%r begins=%r times=%d", whose.client, str(why), data[:64], times
+            )
 
     def _call_attendant(self) -> Attendant:
         if self._attendant is None:
