@@ -41,7 +41,8 @@ def run_worker(errand: Errand, prepared: Prepared | None = None) -> int:
         life = Life(errand, prepared, channel, born)
         guard.watch(life.list_listeners)
         code = prepared.loop.run_until_complete(life.live())
-        _close_loop(prepared.loop, life.time_left())
+        # Half of it, so that who clings to the loop is left before the master's patience is over, not when it is.
+        _close_loop(prepared.loop, life.time_left() / 2)
         life.close_access_log()
         if hooks is not None:
             hooks.end()

@@ -127,11 +127,11 @@ def test_what_hooks_raise_is_logged_and_hurts_nobody(start: Start) -> None:
 def test_a_hook_that_does_not_end_is_cancelled_in_time(
     start: Start, hook: str, number: signal.Signals
 ) -> None:
-    running = start("speaking:app", "--workers", "2", "--graceful-timeout", "2s", env={"HOOK": hook})
+    running = start("speaking:app", "--workers", "2", "--graceful-timeout", "4s", env={"HOOK": hook})
 
     running.signal(number)
 
-    assert running.wait_exit(2 + QUICK_S) == 0
+    assert running.wait_exit(4 + QUICK_S) == 0
     cancelled = running.find_records("shutdown hook cancelled, its time was over")
     assert [record.fields["hook"] for record in cancelled] == ["told_too"] * 2
     assert not running.find_records("worker killed"), running.log
